@@ -1,0 +1,277 @@
+//! Where configuration comes from: defaults < file < environment < flags, and whom to blame.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use crate::config::{Config, Contradiction};
+
+/// What the user said, before it is understood.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// A TOML file.
+    pub file: Option<PathBuf>,
+    /// Environment variables; those named `CAMPANILE_<SECTION>__<KEY>` count.
+    pub environment: Vec<(String, String)>,
+    /// Flags, each `section.key=value`.
+    pub flags: Vec<String>,
+}
+
+/// Where a value was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nowhere: it is the default.
+    Default,
+    /// In this file.
+    File(PathBuf),
+    /// In this environment variable.
+    Environment(String),
+    /// In a `--set` flag.
+    Flag,
+}
+
+/// Why a configuration is refused. One line that names the key, the value and where it stands.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("the configuration file {path} is not valid TOML: {message}")]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line.
+        message: String,
+    },
+    /// A flag is not `section.key=value`.
+    #[error("--set {0}: expected section.key=value, as --set http.listen=127.0.0.1:2121")]
+    Flag(String),
+    /// There is no such key.
+    #[error("{key} = {value} ({origin}): unknown key; {known}")]
+    Unknown {
+        /// The key as written.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// Where it stands.
+        origin: Origin,
+        /// What keys there are.
+        known: String,
+    },
+    /// The value cannot be used.
+    #[error("{key} = {value} ({origin}): {problem}")]
+    Invalid {
+        /// The key.
+        key: String,
+        /// The value as written.
+        value: String,
+        /// Where it stands.
+        origin: Origin,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+}
+
+/// Variables that configure the server start so.
+const PREFIX: &str = "CAMPANILE_";
+
+/// Reads, merges and checks a configuration.
+///
+/// # Errors
+/// The first fault found, naming the key, the value and where it stands.
+pub fn load(sources: &Sources) -> Result<Config, ConfigError> {
+    let mut layers = Layers::new();
+    if let Some(path) = &sources.file {
+        layers.add_file(path)?;
+    }
+    layers.add_environment(&sources.environment)?;
+    for flag in &sources.flags {
+        layers.add_flag(flag)?;
+    }
+    layers.into_config()
+}
+
+/// The values as written, later over earlier, with the origin of each.
+struct Layers {
+    /// The defaults: they tell which keys there are, and of what type.
+    known: Table,
+    merged: Table,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers {
+    fn new() -> Self {
+        let known = Table::try_from(Config::default()).expect("the defaults are plain data");
+        Self {
+            known,
+            merged: Table::new(),
+            origins: BTreeMap::new(),
+        }
+    }
+
+    fn add_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
+        let table: Table = text.parse().map_err(|e: toml::de::Error| {
+            let line = e
+                .span()
+                .map_or(0, |s| text[..s.start].matches('\n').count() + 1);
+            ConfigError::Syntax {
+                path: path.to_owned(),
+                message: format!("line {line}: {}", e.message()),
+            }
+        })?;
+        let origin = Origin::File(path.to_owned());
+        for (section, value) in table {
+            let Value::Table(keys) = value else {
+                return Err(self.unknown(&section, &value, origin));
+            };
+            if !self.known.contains_key(&section) {
+                return Err(self.unknown(&section, &Value::Table(keys), origin));
+            }
+            for (key, value) in keys {
+                self.set(&section, &key, value, origin.clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_environment(&mut self, variables: &[(String, String)]) -> Result<(), ConfigError> {
+        let mut ours: Vec<_> = variables
+            .iter()
+            .filter_map(|(name, text)| {
+                let (section, key) = name.strip_prefix(PREFIX)?.split_once("__")?;
+                Some((
+                    name,
+                    section.to_ascii_lowercase(),
+                    key.to_ascii_lowercase(),
+                    text,
+                ))
+            })
+            .collect();
+        ours.sort();
+        for (name, section, key, text) in ours {
+            let value = self.typed(&section, &key, text);
+            self.set(&section, &key, value, Origin::Environment(name.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn add_flag(&mut self, flag: &str) -> Result<(), ConfigError> {
+        let malformed = || ConfigError::Flag(flag.to_owned());
+        let (path, text) = flag.split_once('=').ok_or_else(malformed)?;
+        let (section, key) = path.trim().split_once('.').ok_or_else(malformed)?;
+        let value = self.typed(section, key, text);
+        self.set(section, key, value, Origin::Flag)
+    }
+
+    /// A text from the environment or a flag: taken as it is where a text is due, read as TOML
+    /// where it is not (`true`, `512`, `["a", "b"]`).
+    fn typed(&self, section: &str, key: &str, text: &str) -> Value {
+        if let Some(Value::String(_)) = self.known.get(section).and_then(|s| s.get(key)) {
+            return Value::String(text.to_owned());
+        }
+        let document: Result<Table, _> = format!("value = {text}").parse();
+        document
+            .ok()
+            .and_then(|mut table| table.remove("value"))
+            .unwrap_or_else(|| Value::String(text.to_owned()))
+    }
+
+    fn set(
+        &mut self,
+        section: &str,
+        key: &str,
+        value: Value,
+        origin: Origin,
+    ) -> Result<(), ConfigError> {
+        let path = format!("{section}.{key}");
+        let known = self.known.get(section).and_then(|s| s.get(key));
+        if known.is_none() {
+            return Err(self.unknown(&path, &value, origin));
+        }
+        let keys = self
+            .merged
+            .entry(section)
+            .or_insert_with(|| Value::Table(Table::new()));
+        if let Value::Table(keys) = keys {
+            keys.insert(key.to_owned(), value);
+        }
+        self.origins.insert(path, origin);
+        Ok(())
+    }
+
+    fn unknown(&self, path: &str, value: &Value, origin: Origin) -> ConfigError {
+        let section = path.split('.').next().unwrap_or_default();
+        let list = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(", ");
+        let known = match self.known.get(section) {
+            Some(Value::Table(keys)) => format!("[{section}] has {}", list(keys)),
+            _ => format!("the sections are {}", list(&self.known)),
+        };
+        ConfigError::Unknown {
+            key: path.to_owned(),
+            value: value.to_string(),
+            origin,
+            known,
+        }
+    }
+
+    fn into_config(self) -> Result<Config, ConfigError> {
+        let merged = Value::Table(self.merged.clone());
+        let config: Config = serde_path_to_error::deserialize(merged).map_err(|e| {
+            let key = e.path().to_string();
+            // An element of a list is reported as `section.key[1]`.
+            let key = key.split('[').next().unwrap_or_default().to_owned();
+            self.invalid(&key, e.inner().message())
+        })?;
+        match config.validate() {
+            Ok(()) => Ok(config),
+            Err(Contradiction { key, problem }) => Err(self.invalid(key, &problem)),
+        }
+    }
+
+    fn invalid(&self, key: &str, problem: &str) -> ConfigError {
+        let find = |table: &Table| {
+            let (section, key) = key.split_once('.')?;
+            table.get(section)?.get(key).map(Value::to_string)
+        };
+        let written = find(&self.merged).or_else(|| find(&self.known));
+        ConfigError::Invalid {
+            key: key.to_owned(),
+            value: written.unwrap_or_default(),
+            origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
+            problem: problem.trim().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File(path) => write!(f, "in {}", path.display()),
+            Self::Environment(name) => write!(f, "from the environment variable {name}"),
+            Self::Flag => f.write_str("from --set"),
+        }
+    }
+}
+
+/// An example or a whole configuration as text, read strictly.
+///
+/// # Errors
+/// What TOML or a key's type says.
+pub fn parse(text: &str) -> Result<Config, toml::de::Error> {
+    Config::deserialize(toml::Deserializer::parse(text)?)
+}
