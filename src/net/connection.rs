@@ -1,0 +1,152 @@
+//! One TCP connection: the stream that HTTP and websockets run on, and the handle that cuts it.
+
+use std::fmt::Debug;
+use std::io::{self, IoSlice};
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A TCP stream that can be cut from elsewhere.
+///
+/// The stream is shared, rather than split off from its handle, because that is the only way to
+/// reach a connection whose writer is stuck: it is owned by the task that is stuck.
+#[derive(Debug)]
+pub(crate) struct Stream(Arc<Shared>);
+
+/// A handle on a connection. Does not keep it open.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection(Weak<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    tcp: TcpStream,
+    filter: OnceLock<Mutex<Box<dyn ReadFilter>>>,
+}
+
+/// Sees what arrives on a connection before its reader does, and may change bytes in place.
+pub(crate) trait ReadFilter: Debug + Send {
+    /// The next bytes that arrived, in order and without gaps.
+    fn filter(&mut self, arrived: &mut [u8]);
+}
+
+impl Stream {
+    pub(super) fn new(tcp: TcpStream) -> Self {
+        Self(Arc::new(Shared {
+            tcp,
+            filter: OnceLock::new(),
+        }))
+    }
+
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.0.tcp
+    }
+
+    pub(super) fn connection(&self) -> Connection {
+        Connection(Arc::downgrade(&self.0))
+    }
+}
+
+impl Connection {
+    /// Ends the connection at once: reads and writes on it fail from now on, whoever waits in one.
+    pub(crate) fn cut(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            // It fails when the peer has gone already, which is what was wanted.
+            SockRef::from(&shared.tcp).shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    /// Puts `filter` in front of the reader, for what arrives from now on. Once only; later
+    /// calls change nothing.
+    pub(crate) fn filter_reads(&self, filter: impl ReadFilter + 'static) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.filter.set(Mutex::new(Box::new(filter))).ok();
+        }
+    }
+
+    /// Whether the connection is still open on our side.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.tcp().poll_read_ready(cx))?;
+            let free = buf.initialize_unfilled();
+            match self.tcp().try_read(free) {
+                Ok(n) => {
+                    self.filter(&mut free[..n]);
+                    buf.advance(n);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+}
+
+impl Stream {
+    fn filter(&self, arrived: &mut [u8]) {
+        if let Some(filter) = self.0.filter.get() {
+            // Only the one reader of the stream locks it.
+            let mut filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
+            filter.filter(arrived);
+        }
+    }
+
+    fn poll_write_with(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.tcp().poll_write_ready(cx))?;
+            match write(self.tcp()) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |tcp| tcp.try_write(buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |tcp| tcp.try_write_vectored(bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The kernel has every byte that was written.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(self.tcp()).shutdown(Shutdown::Write))
+    }
+}
