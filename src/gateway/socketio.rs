@@ -1,0 +1,166 @@
+//! The Socket.IO gateway: pages of every client generation, on socketioxide.
+//!
+//! It knows the hub and HTTP; it knows nothing of who publishes. Where the code looks odd, it
+//! works around a defect of socketioxide 0.18.9 that is named there.
+
+mod ascii;
+mod claim;
+mod connections;
+mod egress;
+mod mend;
+mod origins;
+mod page;
+mod payload;
+mod presence;
+mod service;
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use socketioxide::SocketIo;
+use socketioxide::extract::SocketRef;
+use socketioxide::handler::ConnectHandler as _;
+use socketioxide::service::SocketIoService;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::hub::{Egress, Hub};
+use crate::net::{Connection, Tuning};
+use connections::Connections;
+use egress::{ROOT, SocketIoEgress};
+use page::{Lobby, Page};
+use presence::Announcer;
+use service::{Front, PageService};
+
+/// How long an Engine.IO 4 page may take to join the namespace after its transport is open.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a page may take to finish an upgrade that it has begun.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes read at a time from a websocket: what pages send is small, and the buffer is kept for
+/// each of them.
+const READ_BUFFER: usize = 512;
+
+/// What the kernel may hold for a page that does not read; without a bound that is megabytes.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// The largest request head; room for the cookies of a large site.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// How long a page's request head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The gateway, built but not yet serving: the hub needs its egress first.
+pub struct SocketIoGateway {
+    io: SocketIo,
+    engine: SocketIoService<Router>,
+    front: Arc<Front>,
+    egress: SocketIoEgress,
+    announcer: Arc<Announcer>,
+    user_timeout: Duration,
+}
+
+impl SocketIoGateway {
+    /// Builds the gateway. `web_root` is where the official client may be installed, which old
+    /// pages load from `/socket.io/socket.io.js`.
+    #[must_use]
+    pub fn new(config: &config::SocketIo, presence: config::Presence, web_root: &Path) -> Self {
+        let max_payload = config.max_payload_bytes();
+        let (engine, io) = SocketIo::builder()
+            .req_path(service::ENGINE_PATH)
+            .ping_interval(config.ping_interval)
+            .ping_timeout(config.ping_timeout)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .upgrade_timeout(UPGRADE_TIMEOUT)
+            .max_payload(max_payload as u64)
+            .max_buffer_size(config.max_queue)
+            .ws_read_buffer_size(READ_BUFFER)
+            .ws_max_message_size(max_payload)
+            .ws_max_frame_size(max_payload)
+            .build_with_inner_svc(Router::new());
+        let connections = Arc::new(Connections::default());
+        let egress = SocketIoEgress {
+            io: io.clone(),
+            connections: Arc::clone(&connections),
+            push_to_sid: config.push_to_sid,
+        };
+        Self {
+            io,
+            engine,
+            front: Arc::new(Front::new(config, web_root, connections)),
+            egress,
+            announcer: Announcer::new(presence),
+            user_timeout: config.ping_timeout,
+        }
+    }
+
+    /// What the hub delivers through.
+    #[must_use]
+    pub fn egress(&self) -> Arc<dyn Egress> {
+        Arc::new(self.egress.clone())
+    }
+
+    /// Lets pages in: from now on they can log in to `hub`.
+    pub fn open(&self, hub: &Arc<Hub>) {
+        let lobby = Arc::new(Lobby {
+            hub: Arc::clone(hub),
+            announcer: Arc::clone(&self.announcer),
+        });
+        // In a middleware, because the connect handler runs only after the page has been told
+        // that it is connected: of 900 pages that log in at once, 2 to 5 % were never heard.
+        let attach = move |socket: SocketRef| {
+            Page::attach(&socket, Arc::clone(&lobby));
+            std::future::ready(Ok::<(), Infallible>(()))
+        };
+        self.io.ns(ROOT, connected.with(attach));
+    }
+
+    /// Tells pages of changed counts until `stop`.
+    pub(crate) fn announce(
+        &self,
+        hub: &Arc<Hub>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let announcer = Arc::clone(&self.announcer);
+        announcer.run(Arc::clone(hub), self.egress.clone(), stop)
+    }
+
+    /// The HTTP service of one connection.
+    pub(crate) fn service(&self) -> impl Fn(Connection) -> PageService + Send + use<> {
+        let (front, engine) = (Arc::clone(&self.front), self.engine.clone());
+        move |connection| PageService::new(Arc::clone(&front), engine.clone(), connection)
+    }
+
+    /// How the listener treats pages' connections.
+    pub(crate) fn tuning(&self) -> Tuning {
+        Tuning {
+            send_buffer: Some(SEND_BUFFER),
+            user_timeout: self.user_timeout,
+            max_head: MAX_HEAD,
+            head_timeout: HEAD_TIMEOUT,
+            // A page that has closed its side of a long poll is gone.
+            half_close: false,
+        }
+    }
+
+    /// Says goodbye to every page. Waits for them, so a page that does not read holds it up:
+    /// bound it.
+    pub async fn close(&self) {
+        self.io.close().await;
+    }
+}
+
+/// All is done in the middleware.
+async fn connected() {}
+
+impl std::fmt::Debug for SocketIoGateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SocketIoGateway")
+            .field("front", &self.front)
+            .finish_non_exhaustive()
+    }
+}

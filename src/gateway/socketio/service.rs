@@ -1,0 +1,279 @@
+//! HTTP in front of socketioxide: routing, CORS, origins, the client bundle, and requests slimmed
+//! down to what a session may keep.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use socketioxide::service::SocketIoService;
+use socketioxide::socket::Sid;
+use tower::{Service, ServiceExt as _};
+use tower_http::services::ServeDir;
+
+use crate::config;
+use crate::gateway::socketio::connections::Connections;
+use crate::gateway::socketio::mend::{WebsocketMender, mend_polled};
+use crate::gateway::socketio::origins::Origins;
+use crate::gateway::socketio::payload;
+use crate::net::{Connection, body};
+
+/// The path that socketioxide serves. Requests are rewritten to it, whatever path they came by.
+pub(super) const ENGINE_PATH: &str = "/socket.io";
+
+/// Where 1.x and 2.x pages load the client from.
+const BUNDLE_PATH: &str = "/socket.io/socket.io";
+
+/// How long a page's polled message may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The headers that socketioxide reads. It keeps a session's first request for as long as the
+/// session lives, so nothing else may stay in it.
+const KEPT_HEADERS: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE];
+
+/// What all connections of the gateway share.
+#[derive(Debug)]
+pub(super) struct Front {
+    /// `None` takes any path.
+    path: Option<String>,
+    origins: Origins,
+    max_payload: usize,
+    bundle: ServeDir,
+    connections: Arc<Connections>,
+}
+
+/// The service of one connection.
+#[derive(Clone)]
+pub(crate) struct PageService {
+    front: Arc<Front>,
+    engine: SocketIoService<Router>,
+    connection: Connection,
+}
+
+impl Front {
+    pub(super) fn new(
+        config: &config::SocketIo,
+        web_root: &Path,
+        connections: Arc<Connections>,
+    ) -> Self {
+        let client = web_root.join("node_modules/socket.io-client/dist");
+        let path = config.path.trim_end_matches('/').to_owned();
+        Self {
+            path: (config.path != "*").then_some(path),
+            origins: Origins::new(&config.origins),
+            max_payload: config.max_payload_bytes(),
+            bundle: ServeDir::new(client),
+            connections,
+        }
+    }
+
+    fn is_endpoint(&self, path: &str) -> bool {
+        let Some(endpoint) = &self.path else {
+            return true;
+        };
+        let rest = path.strip_prefix(endpoint.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+impl PageService {
+    pub(super) fn new(
+        front: Arc<Front>,
+        engine: SocketIoService<Router>,
+        connection: Connection,
+    ) -> Self {
+        Self {
+            front,
+            engine,
+            connection,
+        }
+    }
+
+    async fn respond(self, request: Request<Incoming>) -> Response<Body> {
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let mut response = if !self.front.origins.allow(origin.as_ref()) {
+            // No CORS headers: the browser must not show the page even this.
+            tracing::debug!(?origin, "origin refused");
+            return refusal(StatusCode::FORBIDDEN, r#"{"code":4,"message":"Forbidden"}"#);
+        } else if is_preflight(&request) {
+            preflight(&request)
+        } else if let Some(name) = bundle_name(request.uri()) {
+            self.bundle(&name).await
+        } else if self.front.is_endpoint(request.uri().path()) {
+            self.engine(request).await
+        } else {
+            refusal(StatusCode::NOT_FOUND, r#"{"message":"no such path"}"#)
+        };
+        allow_origin(response.headers_mut(), origin);
+        response
+    }
+
+    /// The official client, as installed beside the demo page.
+    async fn bundle(&self, name: &str) -> Response<Body> {
+        let request = Request::builder().uri(name).body(Body::empty());
+        let request = request.expect("the name is a valid path");
+        match self.front.bundle.clone().oneshot(request).await {
+            Ok(found) if found.status() != StatusCode::NOT_FOUND => found.map(Body::new),
+            _ => refusal(
+                StatusCode::NOT_FOUND,
+                r#"{"message":"the client is not installed: run npm install in web-demo"}"#,
+            ),
+        }
+    }
+
+    async fn engine(mut self, request: Request<Incoming>) -> Response<Body> {
+        let (mut parts, incoming) = request.into_parts();
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        if let Some(sid) = upgraded_session(&query) {
+            self.front
+                .connections
+                .upgraded(sid, self.connection.clone());
+        }
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let body = match body::read(incoming, self.front.max_payload, BODY_TIMEOUT).await {
+            Ok(body) => body,
+            Err(e) => {
+                tracing::debug!(error = %e, "polled message refused");
+                return refusal(e.status(), r#"{"code":3,"message":"Bad request"}"#);
+            }
+        };
+        let mut slim = slim(&parts.method, &query, &parts.headers, mended(body));
+        slim.extensions_mut().insert(self.connection.clone());
+        if let Some(upgrade) = upgrade {
+            self.connection.filter_reads(WebsocketMender::default());
+            slim.extensions_mut().insert(upgrade);
+        }
+        let Ok(response) = self.engine.call(slim).await;
+        let response = response.map(Body::new);
+        if payload::wants_binary(&parts.method, &query) {
+            return payload::to_binary(response).await;
+        }
+        response
+    }
+}
+
+fn mended(body: Bytes) -> Bytes {
+    if body.is_empty() {
+        return body;
+    }
+    let mut body = body.to_vec();
+    mend_polled(&mut body);
+    body.into()
+}
+
+/// A request with nothing but what socketioxide reads, all of it copied: slices of hyper's read
+/// buffer would keep 16 KiB alive for each page.
+fn slim(method: &Method, query: &str, headers: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
+    // A request that names no version comes from a tool; the original spoke version 3 only.
+    let version = if query.split('&').any(|pair| pair.starts_with("EIO=")) {
+        ""
+    } else {
+        "&EIO=3"
+    };
+    let uri: Result<Uri, _> = format!("{ENGINE_PATH}/?{query}{version}").parse();
+    let mut slim = Request::new(Full::new(body));
+    *slim.method_mut() = method.clone();
+    *slim.uri_mut() = uri.expect("the query came out of a valid URI");
+    for name in KEPT_HEADERS {
+        let kept = headers.get(&name).map(HeaderValue::as_bytes);
+        if let Some(value) = kept.and_then(|bytes| HeaderValue::from_bytes(bytes).ok()) {
+            slim.headers_mut().insert(name, value);
+        }
+    }
+    slim
+}
+
+/// The session that a websocket request takes over from polling.
+fn upgraded_session(query: &str) -> Option<Sid> {
+    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name));
+    if value("transport=") != Some("websocket") {
+        return None;
+    }
+    value("sid=")?.parse().ok()
+}
+
+/// The file name within the client's folder, for a path that asks for the client.
+fn bundle_name(uri: &Uri) -> Option<String> {
+    let ending = uri.path().strip_prefix(BUNDLE_PATH)?;
+    matches!(ending, ".js" | ".js.map" | ".min.js" | ".min.js.map")
+        .then(|| format!("/socket.io{ending}"))
+}
+
+fn is_preflight<B>(request: &Request<B>) -> bool {
+    let asked = header::ACCESS_CONTROL_REQUEST_METHOD;
+    request.method() == Method::OPTIONS && request.headers().contains_key(asked)
+}
+
+fn preflight<B>(request: &Request<B>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    let methods = HeaderValue::from_static("GET, POST");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
+    let asked = request
+        .headers()
+        .get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let asked = asked.cloned();
+    let names = asked.unwrap_or_else(|| HeaderValue::from_static("Content-Type"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("600"),
+    );
+    response
+}
+
+/// As the original: the origin is echoed with credentials allowed, on errors too; without an
+/// origin anybody may read.
+fn allow_origin(headers: &mut HeaderMap, origin: Option<HeaderValue>) {
+    let Some(origin) = origin else {
+        let anybody = HeaderValue::from_static("*");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, anybody);
+        return;
+    };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let yes = HeaderValue::from_static("true");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, yes);
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+}
+
+fn refusal(status: StatusCode, json: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(json));
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+impl Service<Request<Incoming>> for PageService {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.respond(request).await) })
+    }
+}
+
+impl std::fmt::Debug for PageService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PageService")
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}
