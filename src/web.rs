@@ -1,0 +1,102 @@
+//! The demo page: static files, and three small endpoints that let the page show what it does.
+//!
+//! It is given the push endpoint rather than knowing it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use axum::{Json, Router};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tower_http::services::ServeDir;
+
+use crate::config::{Config, EscapeHtml};
+use crate::hub::Hub;
+
+/// The most users that the page lists.
+const LISTED: usize = 100;
+
+/// What the page has to know of the other listeners.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbours {
+    /// The Socket.IO gateway's address.
+    pub(crate) socketio: Option<SocketAddr>,
+    /// The push port's address.
+    pub(crate) http: Option<SocketAddr>,
+    /// The web listener's own address.
+    pub(crate) web: SocketAddr,
+}
+
+/// The router of the demo page; `push` answers pushes that the page's form makes.
+pub(crate) fn router(
+    config: &Config,
+    hub: Arc<Hub>,
+    push: MethodRouter,
+    neighbours: Neighbours,
+) -> Router {
+    // Whoever reaches these can push to everybody and see who is online. The page is a demo: it
+    // may do both only where nobody but this machine's user reaches it.
+    let private = neighbours.web.ip().is_loopback();
+    let demo = Arc::new(describe(config, neighbours, private));
+    Router::new()
+        .route("/online.json", get(online).with_state(hub))
+        .route("/push", push)
+        .layer(from_fn(same_site_only))
+        .layer(from_fn_with_state(private, private_only))
+        .route(
+            "/demo.json",
+            get(move || std::future::ready(Json((*demo).clone()))),
+        )
+        .fallback_service(ServeDir::new(&config.web.root))
+}
+
+/// Whether the page's files are where the configuration says.
+pub(crate) fn is_installed(root: &Path) -> bool {
+    root.join("index.html").is_file()
+}
+
+fn describe(config: &Config, neighbours: Neighbours, private: bool) -> Value {
+    let path = match config.socketio.path.as_str() {
+        "*" => "/socket.io",
+        path => path,
+    };
+    json!({
+        "socketio": neighbours.socketio.map(|a| json!({ "port": a.port(), "path": path })),
+        "http": neighbours.http.map(|a| json!({ "port": a.port() })),
+        "escape_html": config.http.escape_html != EscapeHtml::Off,
+        "push": private,
+        "version": env!("CARGO_PKG_VERSION"),
+    })
+}
+
+async fn online(State(hub): State<Arc<Hub>>) -> Json<Value> {
+    let presence = hub.presence();
+    let users = hub.online(LISTED);
+    let listed: Vec<Value> = users
+        .into_iter()
+        .map(|(uid, pages)| json!({ "uid": uid.as_str(), "pages": pages }))
+        .collect();
+    Json(json!({ "users": presence.users, "pages": presence.pages, "uids": listed }))
+}
+
+async fn private_only(State(private): State<bool>, request: Request, next: Next) -> Response {
+    if private {
+        return next.run(request).await;
+    }
+    let reason = "only on a loopback address: set web.listen to 127.0.0.1\n";
+    (StatusCode::FORBIDDEN, reason).into_response()
+}
+
+/// Refuses what another site's page makes the user's browser send.
+async fn same_site_only(request: Request, next: Next) -> Response {
+    let site = request.headers().get("sec-fetch-site");
+    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+        return (StatusCode::FORBIDDEN, "only for this page\n").into_response();
+    }
+    next.run(request).await
+}
