@@ -60,6 +60,7 @@ impl App {
             user_timeout: PUSH_USER_TIMEOUT,
             max_head: MAX_PUSH_HEAD,
             head_timeout: config.http.request_timeout,
+            mend_first_line: true,
             // `printf … | nc` closes its side and waits for the word.
             half_close: true,
         };

@@ -5,6 +5,7 @@
 
 pub(crate) mod body;
 mod connection;
+mod first_line;
 
 use std::convert::Infallible;
 use std::io;
@@ -43,6 +44,8 @@ pub(crate) struct Tuning {
     pub(crate) max_head: usize,
     /// How long a request head may take to arrive.
     pub(crate) head_timeout: Duration,
+    /// Whether a first request whose URL was not encoded is mended, rather than refused.
+    pub(crate) mend_first_line: bool,
     /// Whether a peer that has shut down its sending side still gets its answer.
     pub(crate) half_close: bool,
 }
@@ -101,7 +104,7 @@ impl Listener {
             };
             match accepted {
                 Ok((tcp, _)) => {
-                    let stream = Stream::new(tcp);
+                    let stream = Stream::new(tcp, self.tuning.mend_first_line);
                     let service = make_service(stream.connection());
                     let tuning = self.tuning;
                     tasks.spawn(serve_connection(stream, service, tuning, stop.clone()));

@@ -20,8 +20,13 @@ pub(crate) enum PhpValue {
     Float(f64),
     /// PHP strings are bytes; only the ones that come out of JSON are sure to be UTF-8.
     Text(Vec<u8>),
-    /// A list or a map, with its elements in order.
+    /// A list, or a form's map, with its elements in order.
     Array(Vec<Self>),
+    /// A JSON object. PHP makes a map of it; nothing here takes one, so its members are dropped.
+    Object {
+        /// Whether it has no members.
+        is_empty: bool,
+    },
 }
 
 impl PhpValue {
@@ -34,7 +39,7 @@ impl PhpValue {
             Self::Int(n) => Cow::Owned(n.to_string().into_bytes()),
             Self::Float(n) => Cow::Owned(float::to_php_string(*n).into_bytes()),
             Self::Text(bytes) => Cow::Borrowed(bytes),
-            Self::Array(_) => return None,
+            Self::Array(_) | Self::Object { .. } => return None,
         })
     }
 
@@ -47,6 +52,7 @@ impl PhpValue {
             Self::Float(n) => *n != 0.0,
             Self::Text(bytes) => !matches!(bytes.as_slice(), b"" | b"0"),
             Self::Array(items) => !items.is_empty(),
+            Self::Object { is_empty } => !is_empty,
         }
     }
 
@@ -55,7 +61,8 @@ impl PhpValue {
         match self {
             Self::Bool(b) => *b,
             Self::Text(bytes) => bytes == word.as_bytes(),
-            Self::Null | Self::Int(_) | Self::Float(_) | Self::Array(_) => false,
+            Self::Null | Self::Int(_) | Self::Float(_) => false,
+            Self::Array(_) | Self::Object { .. } => false,
         }
     }
 }
@@ -72,7 +79,9 @@ impl From<Value> for PhpValue {
             },
             Value::String(text) => Self::Text(text.into_bytes()),
             Value::Array(items) => Self::Array(items.into_iter().map(Self::from).collect()),
-            Value::Object(map) => Self::Array(map.into_iter().map(|(_, v)| v.into()).collect()),
+            Value::Object(map) => Self::Object {
+                is_empty: map.is_empty(),
+            },
         }
     }
 }

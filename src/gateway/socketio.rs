@@ -142,6 +142,7 @@ impl SocketIoGateway {
             user_timeout: self.user_timeout,
             max_head: MAX_HEAD,
             head_timeout: HEAD_TIMEOUT,
+            mend_first_line: false,
             // A page that has closed its side of a long poll is gone.
             half_close: false,
         }

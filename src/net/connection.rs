@@ -11,12 +11,17 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::net::first_line::{FirstLine, Step};
+
 /// A TCP stream that can be cut from elsewhere.
 ///
 /// The stream is shared, rather than split off from its handle, because that is the only way to
 /// reach a connection whose writer is stuck: it is owned by the task that is stuck.
 #[derive(Debug)]
-pub(crate) struct Stream(Arc<Shared>);
+pub(crate) struct Stream {
+    shared: Arc<Shared>,
+    first_line: Option<FirstLine>,
+}
 
 /// A handle on a connection. Does not keep it open.
 #[derive(Debug, Clone)]
@@ -35,19 +40,23 @@ pub(crate) trait ReadFilter: Debug + Send {
 }
 
 impl Stream {
-    pub(super) fn new(tcp: TcpStream) -> Self {
-        Self(Arc::new(Shared {
-            tcp,
-            filter: OnceLock::new(),
-        }))
+    /// `mend_first_line`: see [`FirstLine`].
+    pub(super) fn new(tcp: TcpStream, mend_first_line: bool) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                tcp,
+                filter: OnceLock::new(),
+            }),
+            first_line: mend_first_line.then(FirstLine::default),
+        }
     }
 
     pub(super) fn tcp(&self) -> &TcpStream {
-        &self.0.tcp
+        &self.shared.tcp
     }
 
     pub(super) fn connection(&self) -> Connection {
-        Connection(Arc::downgrade(&self.0))
+        Connection(Arc::downgrade(&self.shared))
     }
 }
 
@@ -76,29 +85,44 @@ impl Connection {
 
 impl AsyncRead for Stream {
     fn poll_read(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
+            if let Some(line) = &mut self.first_line
+                && let Some(bytes) = line.next(buf.remaining())
+            {
+                buf.put_slice(bytes);
+                if line.is_done() {
+                    self.first_line = None;
+                }
+                return Poll::Ready(Ok(()));
+            }
             ready!(self.tcp().poll_read_ready(cx))?;
             let free = buf.initialize_unfilled();
-            match self.tcp().try_read(free) {
-                Ok(n) => {
-                    self.filter(&mut free[..n]);
-                    buf.advance(n);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            let arrived = match self.tcp().try_read(free) {
+                Ok(n) => &mut free[..n],
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(e) => return Poll::Ready(Err(e)),
+            };
+            if let Some(line) = &mut self.first_line {
+                match line.take(arrived) {
+                    Step::More | Step::Ready => continue,
+                    Step::Pass => self.first_line = None,
+                }
             }
+            self.filter(arrived);
+            let n = arrived.len();
+            buf.advance(n);
+            return Poll::Ready(Ok(()));
         }
     }
 }
 
 impl Stream {
     fn filter(&self, arrived: &mut [u8]) {
-        if let Some(filter) = self.0.filter.get() {
+        if let Some(filter) = self.shared.filter.get() {
             // Only the one reader of the stream locks it.
             let mut filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
             filter.filter(arrived);
