@@ -1,0 +1,54 @@
+# make run     fetches what is missing, builds release, starts the server with the demo page
+# make test    installs what the tests need, starts real servers, runs everything
+# make bench   compares with a bare socketioxide server, in one run
+# Debian with Rust, Node and root is all that is assumed.
+
+CLIENTS := tests/clients
+BIN := target/release/campanile
+DEBIAN := php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji
+
+.PHONY: run test bench build tools lint rust-test client-test conformance budgets clean
+
+run: build web-demo/node_modules
+	$(BIN) serve
+
+build:
+	cargo build --release --locked
+
+test: tools lint rust-test client-test conformance budgets
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+rust-test: tools
+	cargo test --locked
+
+client-test: tools build $(CLIENTS)/node_modules web-demo/node_modules
+	cd $(CLIENTS) && npm test
+
+conformance: build $(CLIENTS)/node_modules
+	node --test tests/conformance/recorded.test.mjs
+
+bench: build
+	cargo build --release --locked --example bare
+	node benches/compare.mjs
+
+budgets: build
+	cargo build --release --locked --example bare
+	node benches/compare.mjs --quick --check
+
+# Installed once; nothing is fetched when all of it is there.
+tools:
+	@if ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
+	  || ! fc-list 2>/dev/null | grep -qi wqy; then \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(DEBIAN); \
+	fi
+
+%/node_modules: %/package.json %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund
+	@touch $@
+
+clean:
+	rm -rf target web-demo/node_modules $(CLIENTS)/node_modules
