@@ -15,7 +15,7 @@ use crate::config::load::{self, Sources};
 
 /// Realtime push server: pages connect by Socket.IO, backends push by one HTTP call.
 ///
-/// Settings come from defaults, then a file, then the environment (CAMPANILE_<SECTION>__<KEY>),
+/// Settings come from defaults, then a file, then the environment (such as CAMPANILE_HTTP__LISTEN),
 /// then --set; later beats earlier. `campanile config` prints every key.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = false)]

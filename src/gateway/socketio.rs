@@ -12,6 +12,7 @@ mod origins;
 mod page;
 mod payload;
 mod presence;
+mod request;
 mod service;
 
 use std::convert::Infallible;
@@ -71,7 +72,7 @@ impl SocketIoGateway {
     pub fn new(config: &config::SocketIo, presence: config::Presence, web_root: &Path) -> Self {
         let max_payload = config.max_payload_bytes();
         let (engine, io) = SocketIo::builder()
-            .req_path(service::ENGINE_PATH)
+            .req_path(request::ENGINE_PATH)
             .ping_interval(config.ping_interval)
             .ping_timeout(config.ping_timeout)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -82,7 +83,7 @@ impl SocketIoGateway {
             .ws_max_message_size(max_payload)
             .ws_max_frame_size(max_payload)
             .build_with_inner_svc(Router::new());
-        let connections = Arc::new(Connections::default());
+        let connections = Arc::new(Connections::new(engine.clone()));
         let egress = SocketIoEgress {
             io: io.clone(),
             connections: Arc::clone(&connections),

@@ -38,6 +38,10 @@ where
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
+    // A body that announces more is refused before it is sent.
+    if body.size_hint().lower() > max as u64 {
+        return Err(BodyError::TooLarge(max));
+    }
     let collect = Limited::new(body, max).collect();
     match tokio::time::timeout(timeout, collect).await {
         Err(_) => Err(BodyError::TooSlow(timeout)),

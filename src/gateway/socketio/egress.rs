@@ -90,7 +90,6 @@ impl SocketIoEgress {
     fn cut_laggards(&self, target: &Target) {
         let sockets = self.audience(target).map(BroadcastOperators::sockets);
         for socket in sockets.into_iter().flatten().filter(queue_is_full) {
-            tracing::debug!(session = %socket.id, "page cannot keep up, connection cut");
             self.connections.cut(&socket);
         }
     }

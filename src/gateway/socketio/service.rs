@@ -1,5 +1,4 @@
-//! HTTP in front of socketioxide: routing, CORS, origins, the client bundle, and requests slimmed
-//! down to what a session may keep.
+//! HTTP in front of socketioxide: routing, CORS, origins and the client bundle.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -11,9 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{self, HeaderName};
+use http::header;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use socketioxide::service::SocketIoService;
@@ -26,20 +24,14 @@ use crate::gateway::socketio::connections::Connections;
 use crate::gateway::socketio::mend::{WebsocketMender, mend_polled};
 use crate::gateway::socketio::origins::Origins;
 use crate::gateway::socketio::payload;
+use crate::gateway::socketio::request::slim;
 use crate::net::{Connection, body};
-
-/// The path that socketioxide serves. Requests are rewritten to it, whatever path they came by.
-pub(super) const ENGINE_PATH: &str = "/socket.io";
 
 /// Where 1.x and 2.x pages load the client from.
 const BUNDLE_PATH: &str = "/socket.io/socket.io";
 
 /// How long a page's polled message may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The headers that socketioxide reads. It keeps a session's first request for as long as the
-/// session lives, so nothing else may stay in it.
-const KEPT_HEADERS: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE];
 
 /// What all connections of the gateway share.
 #[derive(Debug)]
@@ -169,28 +161,6 @@ fn mended(body: Bytes) -> Bytes {
     let mut body = body.to_vec();
     mend_polled(&mut body);
     body.into()
-}
-
-/// A request with nothing but what socketioxide reads, all of it copied: slices of hyper's read
-/// buffer would keep 16 KiB alive for each page.
-fn slim(method: &Method, query: &str, headers: &HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
-    // A request that names no version comes from a tool; the original spoke version 3 only.
-    let version = if query.split('&').any(|pair| pair.starts_with("EIO=")) {
-        ""
-    } else {
-        "&EIO=3"
-    };
-    let uri: Result<Uri, _> = format!("{ENGINE_PATH}/?{query}{version}").parse();
-    let mut slim = Request::new(Full::new(body));
-    *slim.method_mut() = method.clone();
-    *slim.uri_mut() = uri.expect("the query came out of a valid URI");
-    for name in KEPT_HEADERS {
-        let kept = headers.get(&name).map(HeaderValue::as_bytes);
-        if let Some(value) = kept.and_then(|bytes| HeaderValue::from_bytes(bytes).ok()) {
-            slim.headers_mut().insert(name, value);
-        }
-    }
-    slim
 }
 
 /// The session that a websocket request takes over from polling.
