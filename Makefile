@@ -5,7 +5,7 @@
 
 CLIENTS := tests/clients
 BIN := target/release/campanile
-DEBIAN := php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji
+DEBIAN := curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji
 
 .PHONY: run test bench build tools lint rust-test client-test conformance budgets clean
 
@@ -41,7 +41,7 @@ budgets: build
 
 # Installed once; nothing is fetched when all of it is there.
 tools:
-	@if ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
+	@if ! command -v curl >/dev/null || ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
 	  || ! fc-list 2>/dev/null | grep -qi wqy; then \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(DEBIAN); \
 	fi
