@@ -1,0 +1,113 @@
+//! The released program, started as a user starts it.
+
+use std::net::SocketAddr;
+use std::process::{ExitStatus, Output, Stdio};
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use crate::harness::within;
+
+/// The program with these arguments and none of the test's `CAMPANILE_` variables.
+pub(crate) fn campanile(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_campanile"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CAMPANILE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(arguments)
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub(crate) async fn output_of(mut command: Command) -> Output {
+    let what = format!("{:?}", command.as_std());
+    let output = within(&what, command.kill_on_drop(true).output()).await;
+    output.unwrap_or_else(|e| panic!("cannot run {what}: {e}"))
+}
+
+/// A server in a process of its own.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    pub(crate) socketio: SocketAddr,
+    pub(crate) http: SocketAddr,
+}
+
+impl Process {
+    /// Starts it on these addresses and waits until it listens.
+    pub(crate) async fn start(socketio: &str, http: &str, more: &[&str]) -> Self {
+        let (socketio, http) = (
+            format!("socketio.listen={socketio}"),
+            format!("http.listen={http}"),
+        );
+        let settings = [&socketio, &http, "web.listen=", "log.format=json"];
+        let settings = settings.into_iter().chain(more.iter().copied());
+        let arguments: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
+        let mut command = campanile(&arguments);
+        let mut child = command
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = child.stderr.take().expect("it is piped");
+        let mut log = BufReader::new(stderr).lines();
+        let socketio = logged_address(&mut log, "socketio").await;
+        let http = logged_address(&mut log, "http").await;
+        Self {
+            child,
+            log,
+            socketio,
+            http,
+        }
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    pub(crate) async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the process runs").to_string();
+        let mut kill = Command::new("sh");
+        kill.args(["-c", "kill -s \"$0\" \"$1\"", name, &id]);
+        assert!(output_of(kill).await.status.success());
+    }
+
+    /// Waits until the log has this message.
+    pub(crate) async fn logs(&mut self, message: &str) {
+        within(message, next_line(&mut self.log, message, "")).await;
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn ends(&mut self) -> ExitStatus {
+        let ended = within("the end of the process", self.child.wait()).await;
+        ended.expect("it is our child")
+    }
+}
+
+async fn logged_address(log: &mut Lines<BufReader<ChildStderr>>, listener: &str) -> SocketAddr {
+    let line = within(
+        "the server to listen",
+        next_line(log, "listening", listener),
+    )
+    .await;
+    let address = line["address"].as_str().expect("the line has the address");
+    address.parse().expect("it is an address")
+}
+
+async fn next_line(
+    log: &mut Lines<BufReader<ChildStderr>>,
+    message: &str,
+    listener: &str,
+) -> Value {
+    while let Some(line) = log.next_line().await.expect("the log is text") {
+        let fields: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("logged {line}"));
+        let listener_fits = listener.is_empty() || fields["listener"] == listener;
+        if fields["message"] == message && listener_fits {
+            return fields;
+        }
+    }
+    panic!("the process ended without logging {message:?}")
+}

@@ -1,0 +1,20 @@
+//! Tests through the front door: a real server, real sockets, a file a topic.
+
+mod harness;
+
+mod config;
+mod crowd;
+mod forms;
+mod frames;
+mod hostile;
+mod layers;
+mod login;
+mod origins;
+mod php;
+mod presence;
+mod push;
+mod requests;
+mod shutdown;
+mod stall;
+mod web;
+mod wire;
