@@ -3,7 +3,7 @@
 //   node benches/compare.mjs [--quick] [--check]
 // --quick: fewer pages, for CI; --check: exit code 1 when a budget is overrun. Ratios of CPU time
 // are taken from alternating runs, the best of each server; shared machines are noisy, so --quick
-// allows them more.
+// allows them more; it is there to catch a regression, not to measure.
 import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -67,7 +67,7 @@ async function ratio(what, args, most) {
   }
   const told = Object.entries(best).map(([name, { cpu, p50 }]) => `${name} ${cpu.toFixed(2)} us, p50 ${p50.toFixed(1)} ms`);
   console.log(`     ${told.join('; ')}`);
-  budget(`${what}, CPU per delivery against bare`, best.campanile.cpu / best.bare.cpu, quick ? most * 1.2 : most, 'times');
+  budget(`${what}, CPU per delivery against bare`, best.campanile.cpu / best.bare.cpu, quick ? most * 1.6 : most, 'times');
 }
 
 const pages = quick ? 2000 : 5000;

@@ -22,6 +22,9 @@ const MAX_PUSH_HEAD: usize = 128 * 1024;
 /// How long a backend may leave an answer unacknowledged.
 const PUSH_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long pushes in flight may take to be answered once the server stops.
+const PUSHES_END: Duration = Duration::from_secs(2);
+
 /// How long the last answers to pages may take once every page has been said goodbye to.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -200,7 +203,10 @@ impl Running {
     async fn stop(self) {
         self.stop.pushes.cancel();
         self.pushes.close();
-        self.pushes.wait().await;
+        // A push that dribbles must not cost the pages their goodbye.
+        tokio::time::timeout(PUSHES_END, self.pushes.wait())
+            .await
+            .ok();
         // Stop accepting first, so that pages do not come back to a server that is leaving.
         self.stop.pages.cancel();
         self.gateway.close().await;

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
+use tracing::level_filters::LevelFilter;
 
 /// The commented example: every key with its default. Printed by `campanile config`.
 pub const EXAMPLE: &str = include_str!("config/example.toml");
@@ -162,7 +163,7 @@ impl Default for SocketIo {
             path: "*".to_owned(),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(60),
-            max_payload: ByteSize::mib(1),
+            max_payload: ByteSize::kib(128),
             max_queue: 1024,
             origins: vec!["*".to_owned()],
             push_to_sid: true,
@@ -268,12 +269,11 @@ impl Config {
             "socketio.origins",
             "each has to be \"*\" or scheme://host[:port], as \"https://www.example.com\"",
         )?;
-        crate::telemetry::parse_level(&self.log.level)
-            .map(drop)
-            .map_err(|problem| Contradiction {
-                key: "log.level",
-                problem,
-            })
+        require(
+            is_log_level(&self.log.level),
+            "log.level",
+            "expected off, error, warn, info, debug or trace, or target=level pairs with commas",
+        )
     }
 
     fn listeners_differ(&self) -> Result<(), Contradiction> {
@@ -294,6 +294,16 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Whether `level` is a level, or levels by target. A bare word that is no level would pass as the
+/// name of a target and silence all others.
+fn is_log_level(level: &str) -> bool {
+    let is_level = |level: &str| level.trim().parse::<LevelFilter>().is_ok();
+    level.split(',').all(|part| match part.split_once('=') {
+        Some((_, level)) => is_level(level),
+        None => is_level(part),
+    })
 }
 
 fn require(holds: bool, key: &'static str, problem: &str) -> Result<(), Contradiction> {

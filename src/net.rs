@@ -10,7 +10,7 @@ mod first_line;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use http::{Request, Response};
@@ -31,6 +31,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long to wait when the process is out of file descriptors before accepting again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A lack of descriptors is told once in this time: clients that use them up must not fill the log.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How a listener treats its connections.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +99,7 @@ impl Listener {
             + 'static,
         S::Future: Send,
     {
+        let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -113,7 +117,11 @@ impl Listener {
                     tracing::debug!(error = %e, "connection lost before it was accepted");
                 }
                 Err(e) => {
-                    tracing::error!(error = %e, address = %self.address, "cannot accept connections");
+                    if complained.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
+                        let address = self.address;
+                        tracing::error!(error = %e, %address, "cannot accept connections");
+                        complained = Some(Instant::now());
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! It is given the push endpoint rather than knowing it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use axum::{Json, Router};
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tower_http::services::ServeDir;
 
@@ -92,11 +92,27 @@ async fn private_only(State(private): State<bool>, request: Request, next: Next)
     (StatusCode::FORBIDDEN, reason).into_response()
 }
 
-/// Refuses what another site's page makes the user's browser send.
+/// Refuses what another site's page makes the user's browser send, also by a name of its own
+/// that it lets point to this machine.
 async fn same_site_only(request: Request, next: Next) -> Response {
-    let site = request.headers().get("sec-fetch-site");
-    if site.is_some_and(|site| site != "same-origin" && site != "none") {
+    let headers = request.headers();
+    let site = headers.get("sec-fetch-site");
+    let cross = site.is_some_and(|site| site != "same-origin" && site != "none");
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    if cross || !host.is_none_or(is_loopback_name) {
         return (StatusCode::FORBIDDEN, "only for this page\n").into_response();
     }
     next.run(request).await
+}
+
+fn is_loopback_name(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    let address: Result<IpAddr, _> = name.parse();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }

@@ -149,24 +149,42 @@ impl Layers {
     }
 
     fn add_environment(&mut self, variables: &[(String, String)]) -> Result<(), ConfigError> {
-        let mut ours: Vec<_> = variables
-            .iter()
-            .filter_map(|(name, text)| {
-                let (section, key) = name.strip_prefix(PREFIX)?.split_once("__")?;
-                Some((
-                    name,
-                    section.to_ascii_lowercase(),
-                    key.to_ascii_lowercase(),
-                    text,
-                ))
-            })
-            .collect();
+        let mut ours = Vec::new();
+        for (name, text) in variables {
+            let Some(rest) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let rest = rest.to_ascii_lowercase();
+            match rest.split_once("__") {
+                Some((section, key)) => ours.push((name, section.to_owned(), key.to_owned(), text)),
+                None => self.refuse_slip(name, &rest, text)?,
+            }
+        }
         ours.sort();
         for (name, section, key, text) in ours {
             let value = self.typed(&section, &key, text);
             self.set(&section, &key, value, Origin::Environment(name.clone()))?;
         }
         Ok(())
+    }
+
+    /// `CAMPANILE_HTTP_LISTEN`, with one underscore, is a slip; other variables with our prefix are
+    /// somebody else's, such as those that orchestrators make up from a service's name.
+    fn refuse_slip(&self, name: &str, rest: &str, text: &str) -> Result<(), ConfigError> {
+        let known = rest.split_once('_').filter(|(section, key)| {
+            let section = self.known.get(*section);
+            section.is_some_and(|section| section.get(key).is_some())
+        });
+        let Some((section, key)) = known else {
+            return Ok(());
+        };
+        let right = format!("{PREFIX}{section}__{key}").to_ascii_uppercase();
+        Err(ConfigError::Unknown {
+            key: format!("{section}_{key}"),
+            value: format!("{text:?}"),
+            origin: Origin::Environment(name.to_owned()),
+            known: format!("write {right}, with two underscores"),
+        })
     }
 
     fn add_flag(&mut self, flag: &str) -> Result<(), ConfigError> {

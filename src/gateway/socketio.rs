@@ -12,6 +12,7 @@ mod origins;
 mod page;
 mod payload;
 mod presence;
+mod pressure;
 mod request;
 mod service;
 
@@ -21,10 +22,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use socketioxide::SocketIo;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::service::SocketIoService;
+use socketioxide::{ParserConfig, SocketIo};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -45,6 +46,9 @@ const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes read at a time from a websocket: what pages send is small, and the buffer is kept for
 /// each of them.
 const READ_BUFFER: usize = 512;
+
+/// How many attachments a packet may announce.
+const MAX_ATTACHMENTS: usize = 10;
 
 /// What the kernel may hold for a page that does not read; without a bound that is megabytes.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -82,12 +86,19 @@ impl SocketIoGateway {
             .ws_read_buffer_size(READ_BUFFER)
             .ws_max_message_size(max_payload)
             .ws_max_frame_size(max_payload)
+            // Nothing here takes binary, so none is kept.
+            .with_parser(
+                ParserConfig::common()
+                    .max_incoming_binaries(MAX_ATTACHMENTS)
+                    .max_incoming_binary_buf_size(max_payload),
+            )
             .build_with_inner_svc(Router::new());
         let connections = Arc::new(Connections::new(engine.clone()));
         let egress = SocketIoEgress {
             io: io.clone(),
             connections: Arc::clone(&connections),
             push_to_sid: config.push_to_sid,
+            pressure: Arc::default(),
         };
         Self {
             io,

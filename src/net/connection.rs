@@ -69,8 +69,8 @@ impl Connection {
         }
     }
 
-    /// Puts `filter` in front of the reader, for what arrives from now on. Once only; later
-    /// calls change nothing.
+    /// Puts `filter` in front of the reader, for what arrives from now on: the connection has
+    /// become a websocket. Once only; later calls change nothing.
     pub(crate) fn filter_reads(&self, filter: impl ReadFilter + 'static) {
         if let Some(shared) = self.0.upgrade() {
             shared.filter.set(Mutex::new(Box::new(filter))).ok();
@@ -132,15 +132,27 @@ impl Stream {
     fn poll_write_with(
         &self,
         cx: &mut Context<'_>,
+        whole: usize,
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.tcp().poll_write_ready(cx))?;
-            match write(self.tcp()) {
+            let ready = ready!(self.tcp().poll_write_ready(cx));
+            match ready.and_then(|()| write(self.tcp())) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) if self.is_upgraded() => {
+                    self.connection().cut();
+                    return Poll::Ready(Ok(whole));
+                }
                 written => return Poll::Ready(written),
             }
         }
+    }
+
+    /// Whether it carries a websocket by now. Then a write that fails is not reported: the reader
+    /// finds the end instead. engineioxide 0.17.9 forgets to close a session whose very first
+    /// write fails, and an Engine.IO 3 session would then stay for ever.
+    fn is_upgraded(&self) -> bool {
+        self.shared.filter.get().is_some()
     }
 }
 
@@ -150,7 +162,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |tcp| tcp.try_write(buf))
+        self.poll_write_with(cx, buf.len(), |tcp| tcp.try_write(buf))
     }
 
     fn poll_write_vectored(
@@ -158,7 +170,8 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, |tcp| tcp.try_write_vectored(bufs))
+        let whole = bufs.iter().map(|buf| buf.len()).sum();
+        self.poll_write_with(cx, whole, |tcp| tcp.try_write_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

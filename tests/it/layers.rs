@@ -18,10 +18,7 @@ const LAYERS: [&[&str]; 8] = [
 ];
 
 /// Imports against the order, each with its reason.
-const EXCEPTIONS: [(&str, &str); 1] = [
-    // Whether `log.level` can be read is asked of its reader, and told with the other faults.
-    ("config", "telemetry"),
-];
+const EXCEPTIONS: [(&str, &str); 0] = [];
 
 /// The longest file, without its inline tests.
 const MAX_LINES: usize = 400;

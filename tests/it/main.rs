@@ -4,6 +4,7 @@ mod harness;
 
 mod config;
 mod crowd;
+mod environment;
 mod forms;
 mod frames;
 mod hostile;

@@ -102,6 +102,25 @@ async fn a_push_that_does_not_end_is_waited_for_no_longer_than_the_grace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_does_not_end_does_not_cost_the_pages_their_goodbye() {
+    let mut process = Process::start(ANY, ANY, &[]).await;
+    let mut page = page_on(&process, "alice", 1).await;
+    let push = unfinished_push(&process).await;
+    process.signal("TERM").await;
+    let mut last = None;
+    while let Some(packet) = page.next_packet().await {
+        last = Some(packet);
+    }
+    assert_eq!(
+        last.as_deref(),
+        Some("1"),
+        "the packet that closes a session"
+    );
+    assert_eq!(process.ends().await.code(), Some(0));
+    drop(push);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once() {
     let mut process = Process::start(ANY, ANY, &["shutdown.grace=10m"]).await;
     let push = unfinished_push(&process).await;

@@ -25,7 +25,8 @@ const LOOPBACK: [u8; 4] = [127, 0, 0, 1];
 
 async fn request(server: &Server, head: &str) -> Answer {
     let mut http = Http::open(server.web()).await;
-    http.send(format!("{head}\r\nHost: x\r\n\r\n")).await;
+    http.send(format!("{head}\r\nHost: localhost\r\n\r\n"))
+        .await;
     http.answer().await
 }
 
@@ -104,6 +105,17 @@ async fn the_page_can_push_and_another_sites_page_cannot() {
         assert_eq!(request(&server, &head).await.status, 403, "{site}");
         let head = format!("GET /online.json HTTP/1.1\r\nSec-Fetch-Site: {site}");
         assert_eq!(request(&server, &head).await.status, 403, "{site}");
+    }
+    // Another site may let a name of its own point to this machine.
+    for (host, status) in [
+        ("evil.example:2123", 403),
+        ("LocalHost:1", 200),
+        ("[::1]:2123", 200),
+    ] {
+        let mut http = Http::open(server.web()).await;
+        http.send(format!("GET /online.json HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+            .await;
+        assert_eq!(http.answer().await.status, status, "{host}");
     }
     let mut http = Http::open(server.web()).await;
     let form = "application/x-www-form-urlencoded";

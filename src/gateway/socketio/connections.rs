@@ -48,7 +48,8 @@ impl Connections {
         }
     }
 
-    /// Remembers that `sid` goes on over `connection`.
+    /// Remembers that `sid` goes on over `connection`. The first that is still open stays: a
+    /// session is upgraded once, and who asks again is refused later.
     pub(super) fn upgraded(&self, sid: Sid, connection: Connection) {
         let mut upgrades = self.lock();
         if upgrades.by_sid.len() >= upgrades.prune_at.max(FIRST_PRUNE) {
@@ -57,7 +58,10 @@ impl Connections {
             let room = upgrades.prune_at;
             upgrades.by_sid.shrink_to(room);
         }
-        upgrades.by_sid.insert(sid, connection);
+        let known = upgrades.by_sid.get(&sid);
+        if !known.is_some_and(Connection::is_open) {
+            upgrades.by_sid.insert(sid, connection);
+        }
     }
 
     /// Ends the session of a page that cannot keep up. It notices, and comes back.
@@ -67,8 +71,11 @@ impl Connections {
             self.close_polling(socket);
             return;
         }
+        // After an upgrade the connection that opened the session may carry somebody else's
+        // requests by now: browsers and proxies reuse it.
         if let Some(upgraded) = self.lock().by_sid.get(&socket.id) {
             upgraded.cut();
+            return;
         }
         if let Some(opened) = socket.req_parts().extensions.get::<Connection>() {
             opened.cut();

@@ -12,6 +12,7 @@ use socketioxide::{BroadcastError, SendError, SocketError, SocketIo};
 use crate::gateway::event;
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::connections::Connections;
+use crate::gateway::socketio::pressure::Pressure;
 use crate::hub::Egress;
 use crate::push::{Push, Target};
 use crate::uid::Uid;
@@ -26,6 +27,8 @@ pub(super) struct SocketIoEgress {
     pub(super) connections: Arc<Connections>,
     /// Whether an addressee may also be a socket's id.
     pub(super) push_to_sid: bool,
+    /// Whether queues have been full of late.
+    pub(super) pressure: Arc<Pressure>,
 }
 
 /// The room of a user's pages. The prefix keeps uids apart from socket ids: in the original,
@@ -58,7 +61,15 @@ impl Egress for SocketIoEgress {
 
 impl SocketIoEgress {
     /// Emits to every page of `target`; a page whose queue is full loses its connection.
+    ///
+    /// A broadcast tells how many pages had no room but not which, and a page that drains before
+    /// it is looked for keeps its connection with a gap. So while there is pressure, full queues
+    /// are looked for before the broadcast too: then only the message that first finds a queue
+    /// full can be missed so, and that is told.
     pub(super) fn emit(&self, target: &Target, event: &str, data: &AsciiJson) {
+        if self.pressure.is_on() {
+            self.cut_laggards(target);
+        }
         let Some(audience) = self.audience(target) else {
             return;
         };
@@ -66,7 +77,14 @@ impl SocketIoEgress {
         let emitted = audience.emit(event, data.raw()).now_or_never();
         match emitted {
             Some(Err(BroadcastError::Socket(errors))) if errors.iter().any(is_full) => {
-                self.cut_laggards(target);
+                let (passed_over, cut) = (
+                    errors.iter().filter(|error| is_full(error)).count(),
+                    self.cut_laggards(target),
+                );
+                if self.pressure.begins() && cut < passed_over {
+                    let unknown = passed_over - cut;
+                    tracing::warn!(unknown, "pages fell behind by one message and caught up");
+                }
             }
             Some(Err(BroadcastError::Socket(_)) | Ok(())) => {}
             Some(Err(e)) => tracing::error!(error = %e, event, "cannot emit"),
@@ -86,12 +104,11 @@ impl SocketIoEgress {
         })
     }
 
-    /// A broadcast tells how many pages had no room for the message but not which: look for them.
-    fn cut_laggards(&self, target: &Target) {
+    /// Cuts the pages whose queues are full; returns how many.
+    fn cut_laggards(&self, target: &Target) -> usize {
         let sockets = self.audience(target).map(BroadcastOperators::sockets);
-        for socket in sockets.into_iter().flatten().filter(queue_is_full) {
-            self.connections.cut(&socket);
-        }
+        let laggards = sockets.into_iter().flatten().filter(queue_is_full);
+        laggards.map(|socket| self.connections.cut(&socket)).count()
     }
 
     fn socket(&self, uid: &Uid) -> Option<SocketRef> {

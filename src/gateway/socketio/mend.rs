@@ -4,6 +4,12 @@
 //! all closes the whole connection in socketioxide 0.18.9; the page would come back and do it
 //! again for ever. Such a packet is changed, by one byte and in place, into an event for a
 //! namespace that does not exist, and those are ignored: `42[5,"x"]` becomes `42/5,"x"]`.
+//!
+//! A connect to a namespace is answered with the namespace's name, however long it is, and a full
+//! queue of such answers is a lot of memory; one with a very long name is ignored in the same way.
+//!
+//! What a client of its own making splits or fragments within the first bytes of a packet passes
+//! unmended; it harms its own connection only.
 
 use crate::net::ReadFilter;
 
@@ -13,10 +19,18 @@ pub(super) struct WebsocketMender {
     head: Vec<u8>,
     /// Payload bytes of the current frame that have not arrived yet.
     remaining: u64,
+    /// The mask of a text message whose first byte comes next.
+    begins: Option<[u8; 4]>,
 }
 
-/// Where a `2` makes a packet an event, and where its data, namespace or ack id begins.
+/// Where a `0` makes a packet a connect and a `2` an event.
+const KIND: usize = 1;
+
+/// Where a packet's data, namespace or ack id begins.
 const DATA: usize = 2;
+
+/// The longest connect to another namespace that is answered.
+const LONGEST_CONNECT: u64 = 256;
 
 /// The most bytes of a packet that are looked at.
 const LOOKED_AT: usize = 32;
@@ -29,31 +43,29 @@ impl ReadFilter for WebsocketMender {
         while !arrived.is_empty() {
             if self.remaining == 0 {
                 arrived = self.read_head(arrived);
-            } else {
-                let n = usize::try_from(self.remaining).unwrap_or(usize::MAX);
-                let n = n.min(arrived.len());
-                self.remaining -= n as u64;
-                arrived = &mut arrived[n..];
+                continue;
             }
+            let here = usize::try_from(self.remaining).unwrap_or(usize::MAX);
+            let (payload, rest) = arrived.split_at_mut(here.min(arrived.len()));
+            if let Some(mask) = self.begins.take() {
+                mend_masked(payload, mask, self.remaining);
+            }
+            self.remaining -= payload.len() as u64;
+            arrived = rest;
         }
     }
 }
 
 impl WebsocketMender {
-    /// Takes bytes of a frame's head; when it is complete, looks at what has arrived of the
-    /// payload. Returns what follows the head.
+    /// Takes bytes of a frame's head. Returns what follows the head.
     fn read_head<'a>(&mut self, arrived: &'a mut [u8]) -> &'a mut [u8] {
         let missing = head_length(&self.head).saturating_sub(self.head.len());
         let (more, rest) = arrived.split_at_mut(missing.min(arrived.len()));
         self.head.extend_from_slice(more);
         if self.head.len() == head_length(&self.head) {
             self.remaining = payload_length(&self.head);
-            let whole_text = self.head[0] & 0x8F == 0x81;
-            if whole_text && let Some(mask) = mask(&self.head) {
-                let here = usize::try_from(self.remaining).unwrap_or(usize::MAX);
-                let here = here.min(rest.len());
-                mend_masked(&mut rest[..here], mask);
-            }
+            let is_text = self.head[0] & 0x0F == 0x01;
+            self.begins = mask(&self.head).filter(|_| is_text);
             self.head.clear();
         }
         rest
@@ -88,14 +100,15 @@ fn mask(head: &[u8]) -> Option<[u8; 4]> {
     head.last_chunk().copied()
 }
 
-fn mend_masked(payload: &mut [u8], mask: [u8; 4]) {
+/// `payload` is the start of a message of `length` bytes, as far as it has arrived.
+fn mend_masked(payload: &mut [u8], mask: [u8; 4], length: u64) {
     let mut start = [0; LOOKED_AT];
     let looked_at = payload.len().min(LOOKED_AT);
     for (i, byte) in payload[..looked_at].iter().enumerate() {
         start[i] = byte ^ mask[i % 4];
     }
-    if is_bad_event(&start[..looked_at]) {
-        payload[DATA] = b'/' ^ mask[DATA % 4];
+    if let Some((at, byte)) = mended(&start[..looked_at], length) {
+        payload[at] = byte ^ mask[at % 4];
     }
 }
 
@@ -109,10 +122,21 @@ pub(super) fn mend_polled(payload: &mut [u8]) {
             _ => 0,
         };
         let packet = &mut packet[start..];
-        if is_bad_event(&packet[..packet.len().min(LOOKED_AT)]) {
-            packet[DATA] = b'/';
+        let start = &packet[..packet.len().min(LOOKED_AT)];
+        if let Some((at, byte)) = mended(start, packet.len() as u64) {
+            packet[at] = byte;
         }
     }
+}
+
+/// The byte to change in a packet of `length` bytes, of which `start` is known, and its new value.
+fn mended(start: &[u8], length: u64) -> Option<(usize, u8)> {
+    if is_bad_event(start) {
+        return Some((DATA, b'/'));
+    }
+    // An event for a namespace that does not exist is ignored; a connect is answered.
+    let long_namespace = start.starts_with(b"40/") && length > LONGEST_CONNECT;
+    long_namespace.then_some((KIND, b'2'))
 }
 
 /// Whether a packet of the default namespace is an event that has no name. `start` may be cut
@@ -164,6 +188,7 @@ mod tests {
             (r#"42["login","a"]"#, r#"42["login","a"]"#),
             (r#"427["login","a"]"#, r#"427["login","a"]"#),
             (r#"42/x,[5]"#, r#"42/x,[5]"#),
+            ("40/x,", "40/x,"),
             ("42", "42"),
             ("2", "2"),
         ] {
@@ -171,6 +196,14 @@ mod tests {
             WebsocketMender::default().filter(&mut bytes);
             assert_eq!(bytes, frame(read), "{sent}");
         }
+    }
+
+    #[test]
+    fn a_connect_with_a_very_long_namespace_is_moved_out_of_the_way() {
+        let long = "x".repeat(300);
+        let mut bytes = frame(&format!("40/{long}"));
+        WebsocketMender::default().filter(&mut bytes);
+        assert_eq!(bytes, frame(&format!("42/{long}")));
     }
 
     #[test]

@@ -142,11 +142,17 @@ impl PageService {
         let mut slim = slim(&parts.method, &query, &parts.headers, mended(body));
         slim.extensions_mut().insert(self.connection.clone());
         if let Some(upgrade) = upgrade {
-            self.connection.filter_reads(WebsocketMender::default());
             slim.extensions_mut().insert(upgrade);
         }
         let Ok(response) = self.engine.call(slim).await;
         let response = response.map(Body::new);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            self.connection.filter_reads(WebsocketMender::default());
+            if let Some(sid) = upgraded_session(&query) {
+                self.front.connections.upgraded(sid, self.connection);
+            }
+            return response;
+        }
         if payload::wants_binary(&parts.method, &query) {
             return payload::to_binary(response).await;
         }

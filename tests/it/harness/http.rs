@@ -46,7 +46,7 @@ impl Http {
 
     pub(crate) async fn post(&mut self, target: &str, content_type: &str, body: &[u8]) {
         let head = format!(
-            "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n\
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\n\
              Content-Length: {}\r\n\r\n",
             body.len()
         );
@@ -54,7 +54,7 @@ impl Http {
     }
 
     pub(crate) async fn get(&mut self, target: &str) {
-        self.send(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .await;
     }
 
