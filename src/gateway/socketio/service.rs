@@ -126,11 +126,6 @@ impl PageService {
     async fn engine(mut self, request: Request<Incoming>) -> Response<Body> {
         let (mut parts, incoming) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default().to_owned();
-        if let Some(sid) = upgraded_session(&query) {
-            self.front
-                .connections
-                .upgraded(sid, self.connection.clone());
-        }
         let upgrade = parts.extensions.remove::<OnUpgrade>();
         let body = match body::read(incoming, self.front.max_payload, BODY_TIMEOUT).await {
             Ok(body) => body,
