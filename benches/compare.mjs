@@ -14,8 +14,8 @@ const binary = `${root}target/release/campanile`;
 const servers = {
   bare: { ports: [7120, 7121], start: (s, h) => [`${root}target/release/examples/bare`, [s, h]] },
   campanile: {
-    ports: [7220, 7221],
-    start: (s, h) => [binary, ['--set', `socketio.listen=${s}`, '--set', `http.listen=${h}`, '--set', 'web.listen=', '--set', 'log.level=warn']],
+    ports: [7220, 7221, 7223],
+    start: (s, h, web) => [binary, ['--set', `socketio.listen=${s}`, '--set', `http.listen=${h}`, '--set', `web.listen=${web}`, '--set', 'log.level=warn']],
   },
 };
 
@@ -40,7 +40,7 @@ async function withServer(name, work) {
         await new Promise((resolve) => setTimeout(resolve, 25));
       }
     }
-    return work(child.pid, ports);
+    return await work(child.pid, ports);
   } finally {
     child.kill('SIGTERM');
     await new Promise((resolve) => (child.exitCode === null ? child.once('exit', resolve) : resolve()));
@@ -84,9 +84,11 @@ await withServer('campanile', (pid, ports) => {
   budget('peak of the second and third crowd', Math.max(second.idle_kib, third.idle_kib) / first.idle_kib, 1.05, 'of the first');
 });
 
-await withServer('campanile', (pid, ports) => {
+await withServer('campanile', async (pid, ports) => {
   const rounds = bench(pid, ports, ['--clients', 2000, '--publishes', 5, '--to', 'all', '--rounds', 5, '--leave-wait', 6]);
   const left = rounds.map((round) => round.memory.after_leave_kib);
+  const online = await (await fetch(`http://127.0.0.1:${ports[2]}/online.json`)).json();
+  budget('users and pages that stay counted after 10,000 connections', online.users + online.pages, 0, '');
   budget('memory after 10,000 connections', left.at(-1) / left[0], 1.1, 'of that after 2,000');
 });
 

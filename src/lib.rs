@@ -17,7 +17,7 @@
 //! - [`app`]: builds every part, owns listeners and loops, orders the stop.
 //! - [`gateway`]: the protocols that pages speak. Today Socket.IO, on socketioxide.
 //! - [`ingress`]: the protocols that publishers speak. Today web-msg-sender's HTTP form.
-//! - [`web`](mod@crate): the demo page.
+//! - `web`: the demo page.
 //! - [`cli`]: the command line, a file a subcommand.
 //! - [`hub`]: who is online, and whom a push reaches. The only thing that edges call.
 //! - `net`: listeners, and HTTP/1.1 on what they accept.
