@@ -1,14 +1,14 @@
 //! One TCP connection: the stream that HTTP and websockets run on, and the handle that cuts it.
 
 use std::fmt::Debug;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::net::first_line::{FirstLine, Step};
@@ -101,7 +101,7 @@ impl AsyncRead for Stream {
             }
             ready!(self.tcp().poll_read_ready(cx))?;
             let free = buf.initialize_unfilled();
-            let arrived = match self.tcp().try_read(free) {
+            let arrived = match read_ready(self.tcp(), free) {
                 Ok(n) => &mut free[..n],
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(e) => return Poll::Ready(Err(e)),
@@ -118,6 +118,23 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         }
     }
+}
+
+/// Reads what is there. A short read means that there is no more, and is noted, as tokio's own
+/// `TcpStream` does: the next read then waits for the kernel's word instead of asking for data
+/// that is not there, which would be one more system call a message.
+fn read_ready(tcp: &TcpStream, free: &mut [u8]) -> io::Result<usize> {
+    let mut short = None;
+    let read = tcp.try_io(Interest::READABLE, || {
+        match (&*SockRef::from(tcp)).read(free) {
+            Ok(n) if n > 0 && n < free.len() => {
+                short = Some(n);
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            read => read,
+        }
+    });
+    short.map_or(read, Ok)
 }
 
 impl Stream {
