@@ -69,9 +69,9 @@ impl Connection {
         }
     }
 
-    /// Puts `filter` in front of the reader, for what arrives from now on: the connection has
-    /// become a websocket. Once only; later calls change nothing.
-    pub(crate) fn filter_reads(&self, filter: impl ReadFilter + 'static) {
+    /// Notes that the connection carries a websocket from now on, and puts `filter` in front of
+    /// its reader. Once only; later calls change nothing.
+    pub(crate) fn becomes_websocket(&self, filter: impl ReadFilter + 'static) {
         if let Some(shared) = self.0.upgrade() {
             shared.filter.set(Mutex::new(Box::new(filter))).ok();
         }
@@ -156,7 +156,7 @@ impl Stream {
             let ready = ready!(self.tcp().poll_write_ready(cx));
             match ready.and_then(|()| write(self.tcp())) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) if self.is_upgraded() => {
+                Err(_) if self.is_websocket() => {
                     self.connection().cut();
                     return Poll::Ready(Ok(whole));
                 }
@@ -168,7 +168,7 @@ impl Stream {
     /// Whether it carries a websocket by now. Then a write that fails is not reported: the reader
     /// finds the end instead. engineioxide 0.17.9 forgets to close a session whose very first
     /// write fails, and an Engine.IO 3 session would then stay for ever.
-    fn is_upgraded(&self) -> bool {
+    fn is_websocket(&self) -> bool {
         self.shared.filter.get().is_some()
     }
 }

@@ -1,7 +1,6 @@
 //! One connected page: its login, once, and its leaving.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use serde_json::Value;
 use socketioxide::ParserError;
@@ -12,11 +11,6 @@ use crate::gateway::socketio::claim;
 use crate::gateway::socketio::egress::room;
 use crate::gateway::socketio::presence::Announcer;
 use crate::hub::{Hub, Session};
-
-/// How often, and how many times, a page that logged in at once is looked at before it is greeted.
-/// The first look nearly always is enough.
-const CONNECT_CHECK: Duration = Duration::from_millis(1);
-const CONNECT_CHECKS: u32 = 10_000;
 
 /// What all pages share.
 #[derive(Debug)]
@@ -54,13 +48,8 @@ impl Page {
         socket.on(
             event::LOGIN,
             move |socket: SocketRef, claim: TryData<Value>| {
-                let logged_in = page.login(&socket, claim.0);
-                let page = Arc::clone(&page);
-                async move {
-                    if logged_in {
-                        page.greet(&socket).await;
-                    }
-                }
+                page.login(&socket, claim.0);
+                std::future::ready(())
             },
         );
         socket.on_disconnect(move || {
@@ -69,49 +58,32 @@ impl Page {
         });
     }
 
-    /// The first login of a page counts; later ones are ignored, as in the original. Returns
-    /// whether this one counted.
-    fn login(&self, socket: &SocketRef, claim: Result<Value, ParserError>) -> bool {
+    /// The first login of a page counts; later ones are ignored, as in the original.
+    fn login(&self, socket: &SocketRef, claim: Result<Value, ParserError>) {
         let uid = match claim.map(|claim| claim::uid(claim, socket)) {
             Ok(Ok(uid)) => uid,
             Ok(Err(fault)) => {
                 tracing::debug!(session = %socket.id, %fault, "login refused");
-                return false;
+                return;
             }
             Err(_) => {
                 tracing::debug!(session = %socket.id, "login without a uid refused");
-                return false;
+                return;
             }
         };
         let mut state = self.lock();
         let State::New = *state else {
             tracing::debug!(session = %socket.id, "second login ignored");
-            return false;
+            return;
         };
         // Join before counting, so that a push that is answered `ok` finds the page in its room;
-        // both under the lock that `leave` takes, since a socket that joins after it has left
+        // all under the lock that `leave` takes, since a socket that joins after it has left
         // stays in the room for ever.
         if let Some(uid) = &uid {
             socket.join(room(uid));
         }
         *state = State::LoggedIn(self.lobby.hub.login(uid));
-        true
-    }
-
-    /// Tells the page the count. socketioxide takes an emit to one socket only once it has noted
-    /// that the socket is connected, which it does after it has told the page so: a page that
-    /// logs in at once can be faster.
-    async fn greet(&self, socket: &SocketRef) {
-        for _ in 0..CONNECT_CHECKS {
-            if socket.connected() {
-                self.lobby.announcer.greet(socket);
-                return;
-            }
-            if matches!(*self.lock(), State::Gone) {
-                return;
-            }
-            tokio::time::sleep(CONNECT_CHECK).await;
-        }
+        self.lobby.announcer.greet(socket);
     }
 
     fn leave(&self) {

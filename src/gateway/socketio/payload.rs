@@ -10,14 +10,15 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
+use crate::gateway::socketio::request::parameter;
+
 /// Whether a request is a poll whose answer has to be in the binary form.
 pub(super) fn wants_binary(method: &Method, query: &str) -> bool {
-    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name));
     method == Method::GET
-        && value("transport=") == Some("polling")
-        && matches!(value("EIO="), None | Some("3"))
-        && value("b64=").is_none()
-        && value("j=").is_none()
+        && parameter(query, "transport") == Some("polling")
+        && matches!(parameter(query, "EIO"), None | Some("3"))
+        && parameter(query, "b64").is_none()
+        && parameter(query, "j").is_none()
 }
 
 /// The answer to such a poll; anything but a text payload is passed on as it is.

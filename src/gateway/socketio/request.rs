@@ -21,10 +21,9 @@ pub(super) fn slim(
     body: Bytes,
 ) -> Request<Full<Bytes>> {
     // A request that names no version comes from a tool; the original spoke version 3 only.
-    let version = if query.split('&').any(|pair| pair.starts_with("EIO=")) {
-        ""
-    } else {
-        "&EIO=3"
+    let version = match parameter(query, "EIO") {
+        Some(_) => "",
+        None => "&EIO=3",
     };
     let uri: Result<Uri, _> = format!("{ENGINE_PATH}/?{query}{version}").parse();
     let mut slim = Request::new(Full::new(body));
@@ -37,4 +36,10 @@ pub(super) fn slim(
         }
     }
     slim
+}
+
+/// The first value of a parameter, not decoded: socketioxide reads queries so.
+pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
+    let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(name));
+    values.find_map(|rest| rest.strip_prefix('='))
 }

@@ -24,7 +24,7 @@ use crate::gateway::socketio::connections::Connections;
 use crate::gateway::socketio::mend::{WebsocketMender, mend_polled};
 use crate::gateway::socketio::origins::Origins;
 use crate::gateway::socketio::payload;
-use crate::gateway::socketio::request::slim;
+use crate::gateway::socketio::request::{parameter, slim};
 use crate::net::{Connection, body};
 
 /// Where 1.x and 2.x pages load the client from.
@@ -142,7 +142,8 @@ impl PageService {
         let Ok(response) = self.engine.call(slim).await;
         let response = response.map(Body::new);
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.connection.filter_reads(WebsocketMender::default());
+            self.connection
+                .becomes_websocket(WebsocketMender::default());
             if let Some(sid) = upgraded_session(&query) {
                 self.front.connections.upgraded(sid, self.connection);
             }
@@ -166,11 +167,10 @@ fn mended(body: Bytes) -> Bytes {
 
 /// The session that a websocket request takes over from polling.
 fn upgraded_session(query: &str) -> Option<Sid> {
-    let value = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name));
-    if value("transport=") != Some("websocket") {
+    if parameter(query, "transport") != Some("websocket") {
         return None;
     }
-    value("sid=")?.parse().ok()
+    parameter(query, "sid")?.parse().ok()
 }
 
 /// The file name within the client's folder, for a path that asks for the client.
