@@ -2,6 +2,7 @@
 
 mod harness;
 
+mod aborted;
 mod config;
 mod crowd;
 mod environment;

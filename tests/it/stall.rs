@@ -12,7 +12,7 @@ use crate::harness::page::{
 };
 
 /// A connection that takes hardly anything until it is read.
-async fn narrow_connection(address: SocketAddr) -> TcpStream {
+pub(crate) async fn narrow_connection(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("there is a socket");
     socket
         .set_recv_buffer_size(4096)

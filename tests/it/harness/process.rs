@@ -80,6 +80,18 @@ impl Process {
         within(message, next_line(&mut self.log, message, "")).await;
     }
 
+    /// How many times it has logged this message, from where the log was read last, when it ends.
+    pub(crate) async fn logged_till_the_end(&mut self, message: &str) -> usize {
+        let counting = async {
+            let mut times = 0;
+            while let Some(line) = self.log.next_line().await.expect("the log is text") {
+                times += usize::from(line.contains(message));
+            }
+            times
+        };
+        within("the end of the log", counting).await
+    }
+
     /// Waits until the process has ended.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
         let ended = within("the end of the process", self.child.wait()).await;
