@@ -19,12 +19,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::bench::dialect::Dialect;
 use crate::cli::bench::pool::{Pool, Setup};
-use crate::cli::bench::publish::Plan;
+use crate::cli::bench::publish::{Plan, Protocol};
 use crate::cli::bench::report::Report;
 use crate::cli::bench::target::Target;
 
@@ -40,22 +40,39 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 200)]
     publishes: u32,
 
-    /// Whom each publish is for: everyone, or one random page
+    /// Whom each publish is for: everyone, or one random page (always so with --push text)
     #[arg(long, value_enum, default_value_t = To::All)]
+    #[arg(default_value_if("push", "text", "uid"))]
     to: To,
 
-    /// Length of a message in bytes (not below its mark of about 20 bytes)
+    /// Length of a message in bytes (not below its mark of about 20 bytes); a text line is longer
     #[arg(long, value_name = "BYTES", default_value_t = 128)]
     #[arg(value_parser = clap::value_parser!(u32).range(..=1_048_576))]
     size: u32,
 
-    /// Address pages connect to
+    /// What the pages speak
+    #[arg(long, value_enum, default_value_t = Speech::Socketio)]
+    dialect: Speech,
+
+    /// How publishes are made
+    #[arg(long, value_enum, default_value_t = Push::Http)]
+    push: Push,
+
+    /// Address pages connect to with --dialect socketio
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:2120")]
     socketio: String,
 
-    /// Address publishes are sent to
+    /// Address pages connect to with --dialect uid
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:1234")]
+    uid_socket: String,
+
+    /// Address publishes are sent to with --push http
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:2121")]
     http: String,
+
+    /// Address publishes are sent to with --push text
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:5678")]
+    text: String,
 
     /// Engine.IO revision the pages speak, 3 or 4
     #[arg(long, value_name = "REVISION", default_value_t = 4)]
@@ -70,9 +87,14 @@ pub struct BenchArgs {
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
 
-    /// Publishes in flight at once [default: 1 to all, 16 to uid]
+    /// Connections to publish over, each with one publish in flight (see --pipeline)
+    /// [default: 1 to all, 16 to uid]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     concurrency: Option<u32>,
+
+    /// Publishes in flight on each connection with --push text [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pipeline: Option<u32>,
 
     /// Publishes per second, 0 for as fast as they are answered
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -115,6 +137,24 @@ pub struct BenchArgs {
     json: bool,
 }
 
+/// What pages speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Speech {
+    /// Socket.IO
+    Socketio,
+    /// A plain WebSocket whose first text is the page's uid
+    Uid,
+}
+
+/// How publishes are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Push {
+    /// An HTTP request each
+    Http,
+    /// A line each, at the text port
+    Text,
+}
+
 /// Whom a publish is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum To {
@@ -150,12 +190,49 @@ impl BenchArgs {
         })
     }
 
+    fn pipeline(&self) -> u32 {
+        self.pipeline.unwrap_or(1)
+    }
+
+    /// The option that names where pages connect, and its value.
+    fn page_address(&self) -> (&'static str, &str) {
+        match self.dialect {
+            Speech::Socketio => ("--socketio", &self.socketio),
+            Speech::Uid => ("--uid-socket", &self.uid_socket),
+        }
+    }
+
+    /// Where to publish.
+    fn push_target(&self) -> Result<Target> {
+        match self.push {
+            Push::Http => Target::parse("--http", &self.http),
+            Push::Text => Target::parse_text("--text", &self.text),
+        }
+    }
+
+    /// Refuses options that do not go together.
+    fn check(&self) -> Result<()> {
+        ensure!(
+            self.push == Push::Http || self.to == To::Uid,
+            "--to all: a text line names one uid, give --to uid with --push text"
+        );
+        ensure!(
+            self.push == Push::Text || self.pipeline.is_none(),
+            "--pipeline {}: only with --push text",
+            self.pipeline()
+        );
+        Ok(())
+    }
+
     fn setup(&self, clock: Clock, target: Target) -> Setup {
         let Transport::Websocket = self.transport;
         let connections = u64::from(self.clients) * u64::from(self.rounds);
         Setup {
             clock,
-            dialect: Dialect::SocketIo { eio: self.eio },
+            dialect: match self.dialect {
+                Speech::Socketio => Dialect::SocketIo { eio: self.eio },
+                Speech::Uid => Dialect::Uid,
+            },
             spread: target.spreads(connections),
             target,
             clients: self.clients,
@@ -171,6 +248,12 @@ impl BenchArgs {
         };
         Plan {
             clock,
+            protocol: match self.push {
+                Push::Http => Protocol::Http,
+                Push::Text => Protocol::Text {
+                    pipeline: self.pipeline(),
+                },
+            },
             target: target.clone(),
             publishes: self.publishes,
             base: u64::from(round) * u64::from(self.publishes),
@@ -194,14 +277,16 @@ impl BenchArgs {
 /// log in, the push address cannot be reached, the process named by `--pid` is gone, or
 /// standard output fails.
 pub fn run(args: &BenchArgs) -> Result<ExitCode> {
-    let socketio = Target::parse("--socketio", &args.socketio)?;
-    let http = Target::parse("--http", &args.http)?;
+    args.check()?;
+    let (flag, url) = args.page_address();
+    let pages = Target::parse(flag, url)?;
+    let push = args.push_target()?;
     target::check_open_files(args.clients, args.concurrency())?;
     let clock = Clock(Instant::now());
-    let mut pool = Pool::new(args.setup(clock, socketio))?;
+    let mut pool = Pool::new(args.setup(clock, pages))?;
     let mut rounds = Vec::new();
     for number in 0..args.rounds {
-        let plan = args.plan(clock, &http, number);
+        let plan = args.plan(clock, &push, number);
         let round = round::run(args, &mut pool, plan);
         rounds.push(match args.rounds {
             1 => round?,
@@ -210,9 +295,24 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
     }
     let sum = |of: fn(&report::Publish) -> u64| rounds.iter().map(|round| of(&round.publish)).sum();
     let report = Report {
-        socketio: args.socketio.clone(),
-        http: args.http.clone(),
-        eio: args.eio,
+        pages: match args.dialect {
+            Speech::Socketio => report::Pages::SocketIo {
+                socketio: args.socketio.clone(),
+                eio: args.eio,
+            },
+            Speech::Uid => report::Pages::Uid {
+                uid_socket: args.uid_socket.clone(),
+            },
+        },
+        publisher: match args.push {
+            Push::Http => report::Publisher::Http {
+                http: args.http.clone(),
+            },
+            Push::Text => report::Publisher::Text {
+                text: args.text.clone(),
+                pipeline: args.pipeline(),
+            },
+        },
         to: match args.to {
             To::All => "all",
             To::Uid => "uid",
@@ -266,4 +366,42 @@ fn progress(what: &'static str, length: u64) -> ProgressBar {
     ProgressBar::new(length)
         .with_style(style)
         .with_message(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::{BenchArgs, To};
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
+    }
+
+    fn args(line: &str) -> BenchArgs {
+        let words = std::iter::once("bench").chain(line.split_whitespace());
+        Line::try_parse_from(words).expect("good options").args
+    }
+
+    #[test]
+    fn a_text_push_is_to_a_uid() {
+        assert_eq!(args("").to, To::All);
+        assert_eq!(args("--push http").to, To::All);
+        let text = args("--push text");
+        assert_eq!((text.to, text.concurrency()), (To::Uid, 16));
+        assert!(text.check().is_ok());
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_named() {
+        for (line, named) in [
+            ("--push text --to all", "--to all"),
+            ("--pipeline 5", "--pipeline 5"),
+        ] {
+            let error = args(line).check().expect_err("they do not go together");
+            assert!(error.to_string().starts_with(named), "{error}");
+        }
+    }
 }

@@ -20,7 +20,7 @@ pub(super) fn run(config: Config) -> anyhow::Result<ExitCode> {
 
 async fn serve(config: Config) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::new().context("cannot listen for signals")?;
-    let app = App::bind(config)?;
+    let app = App::bind(config).await?;
     let (first, stopping) = tokio::sync::oneshot::channel();
     let running = app.run(async {
         // An error means that the sender is gone, and with it the wait for a signal.

@@ -1,4 +1,5 @@
-//! Answers of the push endpoint: owns their reading from raw HTTP/1.1 bytes.
+//! Answers to a publish: owns their reading, from raw HTTP/1.1 bytes and from
+//! the reply lines of the text port.
 
 use std::io;
 
@@ -64,6 +65,17 @@ impl Head {
     pub(crate) fn answer(&self, bytes: &[u8]) -> Option<Answer> {
         let body = bytes.get(self.body..self.body.checked_add(self.length)?)?;
         Some(classify(self.status, body))
+    }
+}
+
+impl Answer {
+    /// What a reply line of the text port says, without its line end.
+    pub(crate) fn of_line(line: &[u8]) -> Self {
+        match line.strip_suffix(b"\r").unwrap_or(line) {
+            b"ok" => Self::Ok,
+            b"fail" => Self::Fail,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -2,6 +2,9 @@
 //! of each text frame. The connection pool knows nothing of Engine.IO; another
 //! dialect is another variant of [`Dialect`].
 
+use crate::cli::bench::frame;
+use crate::cli::bench::tally::write_decimal;
+
 /// How far a page has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
@@ -49,6 +52,10 @@ pub(crate) enum Dialect {
         /// Engine.IO protocol revision, 3 or 4.
         eio: u8,
     },
+    /// A plain WebSocket whose first text frame is the page's uid. No frame of
+    /// the server confirms that, so the page pings after it: the server takes
+    /// frames in their order, its pong says that the uid is taken.
+    Uid,
 }
 
 /// Text frame with which a page pings (Engine.IO 3).
@@ -60,25 +67,50 @@ const ONLINE_COUNT: &[u8] = b"42[\"update_online_count\"";
 impl Dialect {
     /// The HTTP upgrade request for a server reached as `host`.
     pub(crate) fn upgrade_request(self, host: &str) -> String {
-        let Self::SocketIo { eio } = self;
+        let path = match self {
+            Self::SocketIo { eio } => format!("/socket.io/?EIO={eio}&transport=websocket"),
+            Self::Uid => "/".to_owned(),
+        };
         format!(
-            "GET /socket.io/?EIO={eio}&transport=websocket HTTP/1.1\r\nHost: {host}\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\n\
              Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: Y2FtcGFuaWxlLWJlbmNoLQ==\r\n\r\n"
         )
     }
 
-    /// Writes the login text of client number `client` into `out`.
+    /// Whether a page logs in as soon as it is upgraded.
+    pub(crate) fn speaks_first(self) -> bool {
+        self == Self::Uid
+    }
+
+    /// Writes the frames that log client number `client` in into `out`.
     pub(crate) fn login(self, out: &mut Vec<u8>, client: u32) {
-        let Self::SocketIo { .. } = self;
-        out.extend_from_slice(b"42[\"login\",\"");
-        out.extend_from_slice(uid(client).as_bytes());
-        out.extend_from_slice(b"\"]");
+        let mut text = Vec::with_capacity(40);
+        match self {
+            Self::SocketIo { .. } => {
+                text.extend_from_slice(b"42[\"login\",\"");
+                write_uid(&mut text, client);
+                text.extend_from_slice(b"\"]");
+                frame::write(out, frame::TEXT, &text);
+            }
+            Self::Uid => {
+                write_uid(&mut text, client);
+                frame::write(out, frame::TEXT, &text);
+                frame::write(out, frame::PING, b"");
+            }
+        }
+    }
+
+    /// Whether a pong confirms the login of a page in `stage`.
+    pub(crate) fn pong_confirms(self, stage: Stage) -> bool {
+        self == Self::Uid && stage == Stage::LoginSent
     }
 
     /// What the text frame `payload` means to a page in `stage`.
     pub(crate) fn step(self, stage: Stage, payload: &[u8]) -> Step<'_> {
-        let Self::SocketIo { eio } = self;
+        let Self::SocketIo { eio } = self else {
+            return Step::Message(payload);
+        };
         if let Some(text) = payload.strip_prefix(PUSH) {
             return Step::Message(text);
         }
@@ -97,9 +129,10 @@ impl Dialect {
     }
 }
 
-/// The uid of client number `client`.
-pub(crate) fn uid(client: u32) -> String {
-    format!("bench-{client}")
+/// Appends the uid of client number `client` to `out`.
+pub(crate) fn write_uid(out: &mut Vec<u8>, client: u32) {
+    out.extend_from_slice(b"bench-");
+    write_decimal(out, u64::from(client));
 }
 
 /// Milliseconds named by `"pingInterval"` in the open packet, 25,000 without it.
@@ -145,5 +178,22 @@ mod tests {
             dialect.step(Stage::Ready, push),
             Step::Message(b"c1.2.x\"]")
         );
+    }
+
+    #[test]
+    fn a_uid_page_logs_in_unasked_and_a_pong_confirms_it() {
+        let dialect = Dialect::Uid;
+        assert!(
+            dialect
+                .upgrade_request("a:1")
+                .starts_with("GET / HTTP/1.1\r\nHost: a:1\r\n")
+        );
+        assert!(dialect.speaks_first());
+        let mut out = Vec::new();
+        dialect.login(&mut out, 42);
+        assert_eq!(out, b"\x81\x88\0\0\0\0bench-42\x89\x80\0\0\0\0");
+        assert!(dialect.pong_confirms(Stage::LoginSent) && !dialect.pong_confirms(Stage::Ready));
+        let line = b"{\"uid\":\"bench-42\",\"m\":\"c1.2.x\"}";
+        assert_eq!(dialect.step(Stage::Ready, line), Step::Message(line));
     }
 }

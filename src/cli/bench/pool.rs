@@ -242,6 +242,9 @@ impl Pool {
             };
             *rest = &rest[used..];
             self.slots[index].stage = Stage::Opening;
+            if self.setup.dialect.speaks_first() {
+                self.log_in(index, now)?;
+            }
         }
         loop {
             match frame::parse(rest) {
@@ -255,6 +258,7 @@ impl Pool {
                     match opcode {
                         frame::TEXT => self.text(index, payload, now)?,
                         frame::PING => self.send(index, frame::PONG, payload)?,
+                        frame::PONG => self.pong(index, now),
                         frame::CLOSE => return Err("the server sent a close frame".to_owned()),
                         _ => {}
                     }
@@ -281,21 +285,8 @@ impl Pool {
                     self.send(index, frame::TEXT, text)?;
                 }
             }
-            Step::Login => {
-                let mut login = Vec::with_capacity(40);
-                self.setup.dialect.login(&mut login, index as u32);
-                self.send(index, frame::TEXT, &login)?;
-                self.slots[index].stage = Stage::LoginSent;
-                self.queue.in_flight -= 1;
-                self.counts.logged_in += 1;
-                self.counts.last_login = now;
-            }
-            Step::Confirmed => {
-                self.slots[index].stage = Stage::Ready;
-                self.counts.confirmed += 1;
-                self.counts.last_login = now;
-                self.counts.last_frame = now;
-            }
+            Step::Login => self.log_in(index, now)?,
+            Step::Confirmed => self.confirm(index, now),
             Step::Leave(why) => return Err(why.to_owned()),
             Step::Other => {
                 self.counts.other += 1;
@@ -305,10 +296,40 @@ impl Pool {
         Ok(())
     }
 
+    /// Sends the login of a page.
+    fn log_in(&mut self, index: usize, now: u64) -> Result<(), String> {
+        self.out.clear();
+        self.setup.dialect.login(&mut self.out, index as u32);
+        self.send_out(index)?;
+        self.slots[index].stage = Stage::LoginSent;
+        self.queue.in_flight -= 1;
+        self.counts.logged_in += 1;
+        self.counts.last_login = now;
+        Ok(())
+    }
+
+    fn confirm(&mut self, index: usize, now: u64) {
+        self.slots[index].stage = Stage::Ready;
+        self.counts.confirmed += 1;
+        self.counts.last_login = now;
+        self.counts.last_frame = now;
+    }
+
+    fn pong(&mut self, index: usize, now: u64) {
+        let stage = self.slots[index].stage;
+        if self.setup.dialect.pong_confirms(stage) {
+            self.confirm(index, now);
+        }
+    }
+
     /// Sends one small frame; a socket that cannot take it is given up.
     fn send(&mut self, index: usize, opcode: u8, payload: &[u8]) -> Result<(), String> {
         self.out.clear();
         frame::write(&mut self.out, opcode, payload);
+        self.send_out(index)
+    }
+
+    fn send_out(&mut self, index: usize) -> Result<(), String> {
         let Some(stream) = self.slots[index].stream.as_mut() else {
             return Ok(());
         };

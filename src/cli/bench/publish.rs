@@ -1,36 +1,48 @@
-//! The pushing side: owns the keep-alive HTTP/1.1 connections, all on one
-//! thread of their own, and the pace of publishes.
+//! The pushing side: owns what a publisher is told and what it finds. A
+//! publisher has one thread for all its connections; how it speaks is below.
 
-use std::io::{self, ErrorKind, Read as _, Write as _};
+mod http;
+mod pace;
+mod text;
+
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
+use std::sync::atomic::AtomicU64;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Interest, Poll, Token};
 
 use crate::cli::bench::Clock;
-use crate::cli::bench::answer::{Answer, Head};
-use crate::cli::bench::dialect;
-use crate::cli::bench::tally::{histogram, write_content};
+use crate::cli::bench::answer::Answer;
+use crate::cli::bench::tally::histogram;
 use crate::cli::bench::target::Target;
 
 /// Failed exchanges in a row after which the publisher gives up.
 const GIVE_UP: u32 = 3;
-/// Longest wait for the window to open, in microseconds.
-const WINDOW_WAIT: u64 = 1_000_000;
-/// How often a shut window is looked at, in microseconds.
-const WINDOW_LOOK: u64 = 100;
 /// Longest rest of the publisher, in microseconds.
 const IDLE: u64 = 20_000;
+
+/// How a publisher speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// One HTTP request per publish.
+    Http,
+    /// One line per publish at the text port.
+    Text {
+        /// Lines without a reply on one connection.
+        pipeline: u32,
+    },
+}
 
 /// What the publisher of one round does.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) clock: Clock,
+    pub(crate) protocol: Protocol,
     pub(crate) target: Target,
     pub(crate) publishes: u32,
     /// Number of the first publish.
@@ -41,7 +53,7 @@ pub(crate) struct Plan {
     pub(crate) targets: Option<Arc<[u32]>>,
     /// Deliveries due of one publish.
     pub(crate) pages: u32,
-    /// Publishes in flight at once.
+    /// Connections to publish over.
     pub(crate) concurrency: u32,
     /// Publishes per second, 0 for no pace.
     pub(crate) rate: u32,
@@ -65,12 +77,27 @@ pub(crate) struct Shared {
 pub(crate) struct Outcome {
     /// The answer of each publish.
     pub(crate) answers: Vec<Answer>,
-    /// Publish call to HTTP answer, microseconds.
-    pub(crate) http: Histogram<u64>,
+    /// Publishes that came to an end, by an answer or, over HTTP, without one.
+    pub(crate) answered: u32,
+    /// Publish call to answer, microseconds.
+    pub(crate) waits: Histogram<u64>,
     /// Time of the last answer, microseconds of the run.
     pub(crate) ended: u64,
     /// The first exchange that failed.
     pub(crate) error: Option<String>,
+}
+
+impl Outcome {
+    /// Nothing answered yet, now.
+    fn new(plan: &Plan) -> Self {
+        Self {
+            answers: vec![Answer::Other; plan.publishes as usize],
+            answered: 0,
+            waits: histogram(),
+            ended: plan.clock.micros(),
+            error: None,
+        }
+    }
 }
 
 /// Connects and sets the publisher going.
@@ -78,290 +105,20 @@ pub(crate) struct Outcome {
 /// # Errors
 /// When a connection cannot be made; nothing is published then.
 pub(crate) fn start(plan: &Arc<Plan>, shared: &Arc<Shared>) -> Result<JoinHandle<Outcome>> {
-    let poll = Poll::new().context("creating an epoll instance")?;
-    let lanes = (0..plan.concurrency as usize)
-        .map(|number| Lane::open(plan, &poll, number))
-        .collect::<io::Result<Vec<_>>>()
-        .with_context(|| format!("--http http://{}: connecting", plan.target.host))?;
-    let (plan, shared) = (Arc::clone(plan), Arc::clone(shared));
-    Ok(thread::spawn(move || {
-        let began = plan.clock.micros();
-        let outcome = Outcome {
-            answers: vec![Answer::Other; plan.publishes as usize],
-            http: histogram(),
-            ended: began,
-            error: None,
-        };
-        Publisher {
-            plan: &plan,
-            shared: &shared,
-            poll,
-            lanes,
-            began,
-            next: 0,
-            in_flight: 0,
-            failures: 0,
-            forgiven: 0,
-            shut_since: None,
-            body: Vec::new(),
-            outcome,
-        }
-        .run()
-    }))
-}
-
-/// One keep-alive connection with at most one publish in flight.
-struct Lane {
-    stream: Option<TcpStream>,
-    /// The publish in flight and when it was sent, microseconds of the run.
-    current: Option<(u32, u64)>,
-    request: Vec<u8>,
-    /// Bytes of the request the socket has taken.
-    written: usize,
-    /// What has arrived of the answer.
-    answer: Vec<u8>,
-}
-
-impl Lane {
-    fn open(plan: &Plan, poll: &Poll, number: usize) -> io::Result<Self> {
-        let mut lane = Self {
-            stream: None,
-            current: None,
-            request: Vec::new(),
-            written: 0,
-            answer: Vec::new(),
-        };
-        lane.connect(plan, poll, number)?;
-        Ok(lane)
-    }
-
-    fn connect(&mut self, plan: &Plan, poll: &Poll, number: usize) -> io::Result<()> {
-        let stream = std::net::TcpStream::connect_timeout(&plan.target.addr, plan.timeout)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let mut stream = TcpStream::from_std(stream);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        poll.registry()
-            .register(&mut stream, Token(number), interest)?;
-        self.stream = Some(stream);
-        Ok(())
-    }
-
-    /// Writes what the socket takes of the request.
-    fn flush(&mut self) -> io::Result<()> {
-        while let (Some(stream), true) = (&mut self.stream, self.written < self.request.len()) {
-            match stream.write(&self.request[self.written..]) {
-                Ok(count) => self.written += count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads what there is; the answer once it is whole.
-    fn receive(&mut self) -> io::Result<Option<Answer>> {
-        let mut chunk = [0; 4096];
-        while let Some(stream) = &mut self.stream {
-            match stream.read(&mut chunk) {
-                Ok(0) if self.current.is_none() => self.stream = None,
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.answer.extend_from_slice(&chunk[..count]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(error) => return Err(error),
-            }
-            let Some(head) = Head::parse(&self.answer)? else {
-                continue;
-            };
-            if let Some(answer) = head.answer(&self.answer) {
-                if head.close {
-                    self.stream = None;
-                }
-                return Ok(Some(answer));
-            }
-        }
-        Ok(None)
+    match plan.protocol {
+        Protocol::Http => http::start(plan, shared),
+        Protocol::Text { pipeline } => text::start(plan, shared, pipeline),
     }
 }
 
-struct Publisher<'a> {
-    plan: &'a Plan,
-    shared: &'a Shared,
-    poll: Poll,
-    lanes: Vec<Lane>,
-    began: u64,
-    /// The next publish to make.
-    next: u32,
-    in_flight: u32,
-    /// Failed exchanges in a row.
-    failures: u32,
-    /// Deliveries the window no longer waits for.
-    forgiven: u64,
-    /// Since when the window has been shut.
-    shut_since: Option<u64>,
-    body: Vec<u8>,
-    outcome: Outcome,
-}
-
-impl Publisher<'_> {
-    fn run(mut self) -> Outcome {
-        let mut events = Events::with_capacity(self.lanes.len());
-        loop {
-            let mut rest = IDLE;
-            for number in 0..self.lanes.len() {
-                if self.lanes[number].current.is_none() {
-                    rest = self.hold();
-                    if rest > 0 {
-                        break;
-                    }
-                    self.send(number);
-                }
-            }
-            if self.in_flight == 0 {
-                if self.next >= self.plan.publishes {
-                    return self.outcome;
-                }
-                thread::sleep(Duration::from_micros(rest));
-                continue;
-            }
-            let timeout = Duration::from_micros(rest.max(1000));
-            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
-                && error.kind() != ErrorKind::Interrupted
-            {
-                self.outcome.error = Some(error.to_string());
-                return self.outcome;
-            }
-            for event in &events {
-                self.ready(event.token().0);
-            }
-            self.expire();
-        }
-    }
-
-    /// Microseconds until the next publish may be made, 0 for now; a guess, to
-    /// be asked again then.
-    fn hold(&mut self) -> u64 {
-        if self.failures >= GIVE_UP {
-            self.next = self.plan.publishes;
-        }
-        if self.next >= self.plan.publishes {
-            return IDLE;
-        }
-        let now = self.plan.clock.micros();
-        if self.plan.rate > 0 {
-            let wait = u64::from(self.next) * 1_000_000 / u64::from(self.plan.rate);
-            let early = (self.began + wait).saturating_sub(now);
-            if early > 0 {
-                return early.min(IDLE);
-            }
-        }
-        if self.plan.window == 0 {
-            return 0;
-        }
-        let pages = u64::from(self.plan.pages);
-        let due = self.shared.due.load(Ordering::Acquire) + u64::from(self.in_flight) * pages;
-        let done = self.shared.delivered.load(Ordering::Relaxed) + self.forgiven;
-        if due > done + u64::from(self.plan.window - 1) * pages {
-            let since = *self.shut_since.get_or_insert(now);
-            if now - since < WINDOW_WAIT {
-                return WINDOW_LOOK;
-            }
-            self.forgiven += due - done;
-        }
-        self.shut_since = None;
-        0
-    }
-
-    /// Makes the next publish on an idle lane.
-    fn send(&mut self, number: usize) {
-        let lane = &mut self.lanes[number];
-        let sent = self.plan.clock.micros();
-        self.plan
-            .request(self.next, sent, &mut self.body, &mut lane.request);
-        lane.written = 0;
-        lane.answer.clear();
-        lane.current = Some((self.next, sent));
-        self.next += 1;
-        self.in_flight += 1;
-        let result = match lane.stream {
-            Some(_) => lane.flush(),
-            None => lane
-                .connect(self.plan, &self.poll, number)
-                .and_then(|()| lane.flush()),
-        };
-        if let Err(error) = result {
-            self.fail(number, &error);
-        }
-    }
-
-    fn ready(&mut self, number: usize) {
-        let lane = &mut self.lanes[number];
-        match lane.flush().and_then(|()| lane.receive()) {
-            Ok(Some(answer)) => {
-                self.failures = 0;
-                self.finish(number, answer);
-            }
-            Ok(None) => {}
-            Err(error) => self.fail(number, &error),
-        }
-    }
-
-    /// Gives up the exchanges that take too long.
-    fn expire(&mut self) {
-        let now = self.plan.clock.micros();
-        let limit = self.plan.timeout.as_micros() as u64;
-        for number in 0..self.lanes.len() {
-            let current = self.lanes[number].current;
-            if current.is_some_and(|(_, sent)| now.saturating_sub(sent) > limit) {
-                self.fail(number, &ErrorKind::TimedOut.into());
-            }
-        }
-    }
-
-    fn fail(&mut self, number: usize, error: &io::Error) {
-        self.lanes[number].stream = None;
-        self.outcome
-            .error
-            .get_or_insert_with(|| format!("publish: {error}"));
-        self.finish(number, Answer::Other);
-        self.failures += 1;
-    }
-
-    fn finish(&mut self, number: usize, answer: Answer) {
-        let Some((index, sent)) = self.lanes[number].current.take() else {
-            return;
-        };
-        let now = self.plan.clock.micros();
-        self.outcome.ended = now;
-        self.outcome.http.saturating_record((now - sent).max(1));
-        self.outcome.answers[index as usize] = answer;
-        self.in_flight -= 1;
-        if answer == Answer::Ok {
-            let pages = u64::from(self.plan.pages);
-            self.shared.due.fetch_add(pages, Ordering::Release);
-        }
-    }
-}
-
-impl Plan {
-    /// Writes the request of publish `index`, sent at `micros`, into `request`.
-    fn request(&self, index: u32, micros: u64, body: &mut Vec<u8>, request: &mut Vec<u8>) {
-        body.clear();
-        body.extend_from_slice(b"type=publish&to=");
-        if let Some(targets) = &self.targets {
-            body.extend_from_slice(dialect::uid(targets[index as usize]).as_bytes());
-        }
-        body.extend_from_slice(b"&content=");
-        write_content(body, self.base + u64::from(index), micros, self.size);
-        request.clear();
-        write!(
-            request,
-            "POST / HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-             Content-Length: {}\r\n\r\n",
-            self.target.host,
-            body.len()
-        )
-        .expect("a vector takes every write");
-        request.extend_from_slice(body);
-    }
+/// Makes connection `number` and has `poll` look at it.
+fn connect(plan: &Plan, poll: &Poll, number: usize) -> io::Result<TcpStream> {
+    let stream = std::net::TcpStream::connect_timeout(&plan.target.addr, plan.timeout)?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let mut stream = TcpStream::from_std(stream);
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    poll.registry()
+        .register(&mut stream, Token(number), interest)?;
+    Ok(stream)
 }

@@ -11,12 +11,10 @@ use crate::cli::bench::answer::Answer;
 /// The whole run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    /// Socket.IO address measured.
-    pub(crate) socketio: String,
-    /// Push address measured.
-    pub(crate) http: String,
-    /// Engine.IO revision.
-    pub(crate) eio: u8,
+    #[serde(flatten)]
+    pub(crate) pages: Pages,
+    #[serde(flatten)]
+    pub(crate) publisher: Publisher,
     /// `all` or `uid`.
     pub(crate) to: &'static str,
     /// Pages per round.
@@ -25,7 +23,8 @@ pub(crate) struct Report {
     pub(crate) publishes: u32,
     /// Message size in bytes.
     pub(crate) size: usize,
-    /// Publishes in flight at once.
+    /// Connections to publish over, and publishes in flight at once but for a
+    /// pipeline.
     pub(crate) concurrency: u32,
     /// Lost messages of all rounds.
     pub(crate) lost: u64,
@@ -36,6 +35,38 @@ pub(crate) struct Report {
     pub(crate) clean: bool,
     /// One entry per round.
     pub(crate) rounds: Vec<Round>,
+}
+
+/// Where and how the pages connected.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Pages {
+    SocketIo {
+        /// Socket.IO address measured.
+        socketio: String,
+        /// Engine.IO revision.
+        eio: u8,
+    },
+    Uid {
+        /// Uid socket address measured.
+        uid_socket: String,
+    },
+}
+
+/// Where and how the publishes were made.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Publisher {
+    Http {
+        /// Push address measured.
+        http: String,
+    },
+    Text {
+        /// Text port measured.
+        text: String,
+        /// Lines without a reply on one connection.
+        pipeline: u32,
+    },
 }
 
 /// One round: connect all, publish, leave.
@@ -54,7 +85,7 @@ pub(crate) struct Connect {
     /// First connect to last login.
     pub(crate) seconds: f64,
     pub(crate) logins_per_second: f64,
-    /// Logins the server never answered with an online count.
+    /// Logins the server never confirmed, by an online count or a pong.
     pub(crate) unconfirmed: u32,
     /// Handshakes tried again.
     pub(crate) retries: u32,
@@ -70,7 +101,7 @@ pub(crate) struct Connect {
 pub(crate) struct Publish {
     /// First publish to last answer or arrival.
     pub(crate) seconds: f64,
-    /// From the first publish to the last answer.
+    /// Publishes answered, from the first publish to the last answer.
     pub(crate) publishes_per_second: f64,
     /// From the first publish to the last arrival.
     pub(crate) deliveries_per_second: f64,
@@ -88,8 +119,8 @@ pub(crate) struct Publish {
     pub(crate) other_frames: u64,
     /// Publish call to arrival at the page.
     pub(crate) latency_ms: Percentiles,
-    /// Publish call to HTTP answer.
-    pub(crate) http_ms: Percentiles,
+    #[serde(flatten)]
+    pub(crate) answer_time: AnswerTime,
     pub(crate) answers: Answers,
     /// CPU time of the server per delivery, microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +138,14 @@ pub(crate) struct Publish {
     pub(crate) first_error: Option<String>,
 }
 
+/// Publish call to answer, by the way of the publisher.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AnswerTime {
+    HttpMs(Percentiles),
+    TextMs(Percentiles),
+}
+
 /// Percentiles in milliseconds; zero when nothing was measured.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct Percentiles {
@@ -115,7 +154,7 @@ pub(crate) struct Percentiles {
     pub(crate) max: f64,
 }
 
-/// HTTP answers by kind.
+/// Answers by kind.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Answers {
     pub(crate) ok: u32,
@@ -185,18 +224,24 @@ impl Report {
     /// # Errors
     /// When `out` fails.
     pub(crate) fn write_text(&self, out: &mut impl Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{} pages at {} (Engine.IO {}), {} publishes of {} bytes to {} by {}, {} at once",
-            self.clients,
-            self.socketio,
-            self.eio,
-            self.publishes,
-            self.size,
-            self.to,
-            self.http,
-            self.concurrency
-        )?;
+        let (clients, publishes, size) = (self.clients, self.publishes, self.size);
+        let (to, concurrency) = (self.to, self.concurrency);
+        match &self.pages {
+            Pages::SocketIo { socketio, eio } => {
+                write!(out, "{clients} pages at {socketio} (Engine.IO {eio}), ")?;
+            }
+            Pages::Uid { uid_socket } => {
+                write!(out, "{clients} pages at {uid_socket} (uid socket), ")?;
+            }
+        }
+        write!(out, "{publishes} publishes of {size} bytes to {to} by ")?;
+        match &self.publisher {
+            Publisher::Http { http } => writeln!(out, "{http}, {concurrency} at once")?,
+            Publisher::Text { text, pipeline } => writeln!(
+                out,
+                "{text} (text), {concurrency} connections, {pipeline} at once on each"
+            )?,
+        }
         for (number, round) in (1..).zip(&self.rounds) {
             if self.rounds.len() > 1 {
                 writeln!(out, "\nround {number}")?;
@@ -242,7 +287,10 @@ impl Publish {
             self.seconds, self.deliveries_per_second, self.publishes_per_second
         )?;
         write_percentiles(out, "latency", &self.latency_ms)?;
-        write_percentiles(out, "http answer", &self.http_ms)?;
+        match &self.answer_time {
+            AnswerTime::HttpMs(values) => write_percentiles(out, "http answer", values)?,
+            AnswerTime::TextMs(values) => write_percentiles(out, "text answer", values)?,
+        }
         let Answers {
             ok,
             offline,

@@ -12,8 +12,10 @@ use indicatif::ProgressBar;
 use crate::cli::bench::answer::Answer;
 use crate::cli::bench::pool::Pool;
 use crate::cli::bench::procfs::Process;
-use crate::cli::bench::publish::{self, Outcome, Plan, Shared};
-use crate::cli::bench::report::{Answers, Connect, Memory, Percentiles, Publish, Round};
+use crate::cli::bench::publish::{self, Outcome, Plan, Protocol, Shared};
+use crate::cli::bench::report::{
+    AnswerTime, Answers, Connect, Memory, Percentiles, Publish, Round,
+};
 use crate::cli::bench::tally::Tally;
 use crate::cli::bench::{BenchArgs, Clock, progress};
 
@@ -127,10 +129,10 @@ fn connect(args: &BenchArgs, pool: &mut Pool, watch: &mut Watch) -> Result<Conne
             break;
         }
         if counts.failed + counts.dropped > 0 {
+            let (flag, url) = args.page_address();
             bail!(
-                "{} of {clients} pages could not log in at --socketio {}: {}",
+                "{} of {clients} pages could not log in at {flag} {url}: {}",
                 counts.failed + counts.dropped,
-                args.socketio,
                 counts.first_error.as_deref().unwrap_or("no reason known")
             );
         }
@@ -220,7 +222,7 @@ fn push(args: &BenchArgs, pool: &mut Pool, watch: &mut Watch, plan: Plan) -> Res
     let deliveries = tally.delivered.max(1) as f64;
     Ok(Publish {
         seconds: arrived.max(answered) as f64 / 1e6,
-        publishes_per_second: per_second(u64::from(plan.publishes), answered),
+        publishes_per_second: per_second(u64::from(made.answered), answered),
         deliveries_per_second: per_second(tally.delivered, arrived),
         delivered: tally.delivered,
         lost: tally.lost(plan.pages, |index| made.answers[index] == Answer::Ok),
@@ -229,7 +231,10 @@ fn push(args: &BenchArgs, pool: &mut Pool, watch: &mut Watch, plan: Plan) -> Res
         dropped: counts.dropped,
         other_frames: counts.other - other,
         latency_ms: Percentiles::of(&tally.latency),
-        http_ms: Percentiles::of(&made.http),
+        answer_time: match plan.protocol {
+            Protocol::Http => AnswerTime::HttpMs(Percentiles::of(&made.waits)),
+            Protocol::Text { .. } => AnswerTime::TextMs(Percentiles::of(&made.waits)),
+        },
         answers: Answers::of(&made.answers),
         server_cpu_us_per_delivery: server.map(|micros| micros / deliveries),
         server_cpu_us_per_push: server.map(|micros| micros / f64::from(plan.publishes.max(1))),

@@ -1,7 +1,6 @@
 //! Who got what: owns the mark carried inside each message (`c<seq>.<micros>.`)
 //! and the books of deliveries, duplicates, losses and latencies.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
@@ -18,16 +17,48 @@ pub(crate) fn histogram() -> Histogram<u64> {
 /// `out`: number `seq`, sent `micros` after the start of the run.
 pub(crate) fn write_content(out: &mut Vec<u8>, seq: u64, micros: u64, size: usize) {
     let start = out.len();
-    write!(out, "c{seq}.{micros}.").expect("a vector takes every write");
+    out.push(b'c');
+    write_decimal(out, seq);
+    out.push(b'.');
+    write_decimal(out, micros);
+    out.push(b'.');
     let end = out.len().max(start + size);
     out.resize(end, b'x');
 }
 
-/// The sequence number and send time of a message, if it is one of ours.
+/// Appends `value` in decimal digits to `out`. The formatting machinery would
+/// cost more than all else of a push that is one line among many.
+pub(crate) fn write_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// The sequence number and send time of a message, if it is one of ours: a
+/// mark with its padding, or a text line, which is an object around them.
 fn read_content(text: &[u8]) -> Option<(u64, u64)> {
-    let (seq, rest) = number(text.strip_prefix(b"c")?)?;
+    let mark = match text.first()? {
+        b'{' => &text[mark_within(text)?..],
+        _ => text,
+    };
+    let (seq, rest) = number(mark.strip_prefix(b"c")?)?;
     let (micros, _) = number(rest)?;
     Some((seq, micros))
+}
+
+/// Where the mark of a text line begins: no `c` before it has a digit after it,
+/// whatever way the quotes are escaped.
+fn mark_within(line: &[u8]) -> Option<usize> {
+    line.windows(2)
+        .position(|two| two[0] == b'c' && two[1].is_ascii_digit())
 }
 
 /// Decimal digits up to a full stop, and what follows it.
@@ -158,7 +189,29 @@ mod tests {
         let text = content(17, 123_456);
         assert_eq!(text.len(), 40);
         assert_eq!(read_content(&text), Some((17, 123_456)));
-        for foreign in [&b"c1"[..], b"c.1.", b"hello", b"c1.2", b"c1x.2."] {
+        for foreign in [
+            &b""[..],
+            b"c1",
+            b"c.1.",
+            b"hello",
+            b"c1.2",
+            b"c1x.2.",
+            b" c1.2.",
+        ] {
+            assert_eq!(read_content(foreign), None);
+        }
+    }
+
+    #[test]
+    fn a_mark_is_found_in_its_line() {
+        for line in [
+            &b"{\"uid\":\"bench-70\",\"m\":\"c17.123456.xx\"}"[..],
+            b"{\\\"uid\\\":\\\"bench-70\\\",\\\"m\\\":\\\"c17.123456.\\\"}",
+            b"{&quot;uid&quot;:&quot;bench-70&quot;,&quot;m&quot;:&quot;c17.123456.",
+        ] {
+            assert_eq!(read_content(line), Some((17, 123_456)));
+        }
+        for foreign in [&b"{"[..], b"{\"uid\":\"bench-70\"}", b"{\"m\":\"c1\"}"] {
             assert_eq!(read_content(foreign), None);
         }
     }

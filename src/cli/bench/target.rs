@@ -1,4 +1,4 @@
-//! Where to connect: owns reading of the server URLs, the choice of source
+//! Where to connect: owns reading of the server addresses, the choice of source
 //! addresses and the check against the open-files limit.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs as _};
@@ -44,24 +44,41 @@ impl Target {
             !host.is_empty() && !host.contains(['/', '?', '#', '@']),
             "{flag} {url}: expected http://HOST:PORT and nothing after it"
         );
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| {
-            !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
-        });
-        let name = if has_port {
-            host.to_owned()
-        } else {
-            format!("{host}:80")
-        };
+        match has_port(host) {
+            true => Self::resolve(flag, url, host, host),
+            false => Self::resolve(flag, url, host, &format!("{host}:80")),
+        }
+    }
+
+    /// Reads `address` (`host:port`, or a URL of nothing more), the value of `flag`.
+    ///
+    /// # Errors
+    /// When it is anything else, or does not resolve.
+    pub(crate) fn parse_text(flag: &str, address: &str) -> Result<Self> {
+        let host = address
+            .strip_prefix("tcp://")
+            .or_else(|| address.strip_prefix("http://"))
+            .unwrap_or(address);
+        let host = host.strip_suffix('/').unwrap_or(host);
+        ensure!(
+            has_port(host) && !host.contains(['/', '?', '#', '@']),
+            "{flag} {address}: expected HOST:PORT"
+        );
+        Self::resolve(flag, address, host, host)
+    }
+
+    /// The target that `flag` names by `value`: `host`, found as `name`.
+    fn resolve(flag: &str, value: &str, host: &str, name: &str) -> Result<Self> {
         let found: Vec<SocketAddr> = name
             .to_socket_addrs()
-            .with_context(|| format!("{flag} {url}: cannot resolve {name}"))?
+            .with_context(|| format!("{flag} {value}: cannot resolve {name}"))?
             .collect();
         let addr = found
             .iter()
             .find(|addr| addr.is_ipv4())
             .or(found.first())
             .copied()
-            .with_context(|| format!("{flag} {url}: {name} has no address"))?;
+            .with_context(|| format!("{flag} {value}: {name} has no address"))?;
         Ok(Self {
             addr,
             host: host.to_owned(),
@@ -73,6 +90,11 @@ impl Target {
     pub(crate) fn spreads(&self, connections: u64) -> bool {
         connections > PER_SOURCE && matches!(self.addr.ip(), IpAddr::V4(ip) if ip.is_loopback())
     }
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':')
+        .is_some_and(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The loopback source address and port of connection attempt number `nth`
@@ -121,6 +143,22 @@ mod tests {
             let error = Target::parse("--http", url).expect_err("not a plain URL");
             let text = error.to_string();
             assert!(text.contains(word) && text.starts_with("--http"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_text_port_is_named_with_or_without_a_scheme() {
+        for address in [
+            "127.0.0.1:5678",
+            "tcp://127.0.0.1:5678",
+            "http://127.0.0.1:5678/",
+        ] {
+            let target = Target::parse_text("--text", address).expect("an address");
+            assert_eq!(target.addr.to_string(), "127.0.0.1:5678");
+        }
+        for address in ["127.0.0.1", "https://127.0.0.1:1", "127.0.0.1:1/x", ":"] {
+            let error = Target::parse_text("--text", address).expect_err("no address");
+            assert!(error.to_string().starts_with("--text"), "{error}");
         }
     }
 

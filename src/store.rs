@@ -1,0 +1,94 @@
+//! The store: where messages are kept that must outlive the moment. Owns the SQL; knows neither
+//! hub nor wires.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::record::{Addressee, Conversation, Draft, Record, RecordId};
+use crate::uid::Uid;
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or did not answer in time. Try again later.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It refused: no space, no permission, damaged, or a fault of ours.
+    #[error("the store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// How long records are kept. Both bounds hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Older ones go; `None` keeps them whatever their age.
+    pub max_age: Option<Duration>,
+    /// Beyond this many the oldest go; `None` keeps any number.
+    pub max_records: Option<u64>,
+}
+
+/// A place that keeps records. Every method may be called from many tasks at once.
+#[async_trait]
+pub trait MessageStore: Send + Sync + std::fmt::Debug {
+    /// Keeps `drafts`, all or none, and returns the number of the first; those of the others
+    /// follow without a gap. What it has returned for survives the end of the process and of the
+    /// machine. Numbers grow in the order in which calls return, whoever else writes to the same
+    /// store. An empty slice writes nothing and returns the number that the next would get.
+    ///
+    /// # Errors
+    /// When nothing was kept, or, with [`StoreError::Unavailable`], when that cannot be told.
+    async fn append(&self, drafts: &[Draft]) -> Result<RecordId, StoreError>;
+
+    /// Up to `limit` records of a conversation, the newest first; only those before `before`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn history(
+        &self,
+        of: &Conversation,
+        before: Option<RecordId>,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError>;
+
+    /// Up to `limit` records for an addressee, the oldest first, after `since` and up to and
+    /// including `until`.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn after(
+        &self,
+        addressee: &Addressee,
+        since: RecordId,
+        until: RecordId,
+        limit: u32,
+    ) -> Result<Vec<Record>, StoreError>;
+
+    /// The number of the newest record ever kept, whether or not it has been pruned since.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn newest(&self) -> Result<RecordId, StoreError>;
+
+    /// Up to which record a user has been handed what was for them; `None` for an unknown user.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn cursor(&self, uid: &Uid) -> Result<Option<RecordId>, StoreError>;
+
+    /// Moves cursors forward, never back. No uid stands in `cursors` twice.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn move_cursors(&self, cursors: &[(Uid, RecordId)]) -> Result<(), StoreError>;
+
+    /// Removes at most `limit` of the oldest records that `retention` does not keep, as of `now`
+    /// (milliseconds since 1970), and says how many it removed. Fewer than `limit`: none is left.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    async fn prune(&self, retention: Retention, now: u64, limit: u32) -> Result<u32, StoreError>;
+
+    /// Ends what is open. Calls after it fail.
+    async fn close(&self);
+}
