@@ -66,3 +66,19 @@ impl fmt::Display for RecordId {
         self.0.fmt(f)
     }
 }
+
+/// A message with the server's word on where it comes from: `_id`, `_from` and `_ts` after its own
+/// members. `body` is a JSON object that has none of the three.
+#[must_use]
+pub fn stamped(body: &str, id: RecordId, sender: Option<&Uid>, at: u64) -> String {
+    let Some(open) = body.trim_end().strip_suffix('}') else {
+        return body.to_owned();
+    };
+    let comma = if open.trim_end().ends_with('{') {
+        ""
+    } else {
+        ","
+    };
+    let from = serde_json::Value::from(sender.map(Uid::as_str));
+    format!("{open}{comma}\"_id\":{id},\"_from\":{from},\"_ts\":{at}}}")
+}

@@ -1,6 +1,12 @@
 //! The store: where messages are kept that must outlive the moment. Owns the SQL; knows neither
 //! hub nor wires.
 
+mod connections;
+mod postgres;
+mod sql;
+mod sqlite;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +23,24 @@ pub enum StoreError {
     /// It refused: no space, no permission, damaged, or a fault of ours.
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Why a text does not name a store. Never repeats the text, which may hold a password.
+#[derive(Debug, thiserror::Error)]
+enum InvalidUrl {
+    #[error("a store is sqlite:<path> or postgres://<user>:<password>@<host>/<database>")]
+    Unknown,
+    #[error("sqlite: must be followed by the path of a file")]
+    NoFile,
+    #[error("not a PostgreSQL url")]
+    Postgres(#[source] sqlx::Error),
+}
+
+/// How a store is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The longest that a call may take; one that takes longer is [`StoreError::Unavailable`].
+    pub timeout: Duration,
 }
 
 /// How long records are kept. Both bounds hold.
@@ -91,4 +115,35 @@ pub trait MessageStore: Send + Sync + std::fmt::Debug {
 
     /// Ends what is open. Calls after it fail.
     async fn close(&self);
+}
+
+/// Opens the store that `url` names, and creates or updates its tables: `sqlite:<path>`, a file
+/// that is created when it is missing, or `postgres://…` (`postgresql://…`), a database that is
+/// there, and that several servers may share.
+///
+/// A PostgreSQL server that goes away later is noticed by the calls that need it, and used again
+/// once it is back. What it has answered for is as durable as its `synchronous_commit` makes it.
+///
+/// # Errors
+/// When `url` names no store, or the store cannot be opened.
+pub async fn open(url: &str, options: Options) -> Result<Arc<dyn MessageStore>, StoreError> {
+    let invalid = |error: InvalidUrl| StoreError::Failed(error.into());
+    match url.split_once(':') {
+        Some(("sqlite", path)) => {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            if path.is_empty() || path == ":memory:" {
+                return Err(invalid(InvalidUrl::NoFile));
+            }
+            let store = sqlite::SqliteStore::open(path.as_ref(), options).await?;
+            Ok(Arc::new(store))
+        }
+        Some(("postgres" | "postgresql", _)) => {
+            let server = url
+                .parse()
+                .map_err(|error| invalid(InvalidUrl::Postgres(error)))?;
+            let store = postgres::PostgresStore::open(server, options).await?;
+            Ok(Arc::new(store))
+        }
+        _ => Err(invalid(InvalidUrl::Unknown)),
+    }
 }
