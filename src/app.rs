@@ -1,26 +1,31 @@
 //! The composition root: builds every part, owns listeners and loops, and orders the stop.
 
-use std::net::SocketAddr;
+mod listeners;
+mod records;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use axum::Router;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::auth::Auth;
+use crate::chat::Chat;
 use crate::config::Config;
-use crate::gateway::socketio::SocketIoGateway;
-use crate::hub::Hub;
+use crate::gateway::chat::ChatSocket;
+use crate::gateway::socketio::{Lobby, SocketIoGateway};
+use crate::gateway::topic_socket::TopicSocket;
+use crate::gateway::uid_socket::UidSocket;
+use crate::gateway::websocket::{Quarters, WebsocketEgress};
+use crate::hub::{Egress, Hub};
 use crate::ingress::form;
-use crate::net::{Listener, Tuning};
+use crate::ingress::text::TextIngress;
+use crate::net::Listener;
+use crate::topic::TopicReader;
 use crate::web::{self, Neighbours};
-
-/// The largest head of a push: a long message may stand in the query.
-const MAX_PUSH_HEAD: usize = 128 * 1024;
-
-/// How long a backend may leave an answer unacknowledged.
-const PUSH_USER_TIMEOUT: Duration = Duration::from_secs(30);
+pub use listeners::Addresses;
+use listeners::Listeners;
 
 /// How long pushes in flight may take to be answered once the server stops.
 const PUSHES_END: Duration = Duration::from_secs(2);
@@ -28,69 +33,63 @@ const PUSHES_END: Duration = Duration::from_secs(2);
 /// How long the last answers to pages may take once every page has been said goodbye to.
 const GOODBYE: Duration = Duration::from_millis(500);
 
-/// The addresses that an [`App`] has opened; `None` where a listener is off.
-#[derive(Debug, Clone, Copy)]
-pub struct Addresses {
-    /// Pages connect here by Socket.IO.
-    pub socketio: Option<SocketAddr>,
-    /// Backends push here by HTTP.
-    pub http: Option<SocketAddr>,
-    /// The demo page.
-    pub web: Option<SocketAddr>,
-}
-
 /// A server with its ports open.
 #[derive(Debug)]
 pub struct App {
     config: Config,
     hub: Arc<Hub>,
     gateway: SocketIoGateway,
-    socketio: Option<Listener>,
-    http: Option<Listener>,
-    web: Option<Listener>,
+    websockets: Arc<WebsocketEgress>,
+    auth: Arc<Auth>,
+    topics: Arc<TopicReader>,
+    chat: Option<Arc<Chat>>,
+    listeners: Listeners,
 }
 
 impl App {
-    /// Builds the server and opens its ports; port 0 takes a free one.
+    /// Builds the server and opens its ports, and its store if something keeps records; port 0
+    /// takes a free one. Without a store there is nothing to wait for.
     ///
     /// # Errors
-    /// When an address cannot be opened; names the key and the address.
-    pub fn bind(config: Config) -> anyhow::Result<Self> {
+    /// When an address or the store cannot be opened; names the key and the address.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let gateway =
             SocketIoGateway::new(&config.socketio, config.presence.clone(), &config.web.root);
-        let push = Tuning {
-            send_buffer: None,
-            user_timeout: PUSH_USER_TIMEOUT,
-            max_head: MAX_PUSH_HEAD,
-            head_timeout: config.http.request_timeout,
-            mend_first_line: true,
-            // `printf … | nc` closes its side and waits for the word.
-            half_close: true,
+        let listeners = Listeners::bind(&config, gateway.tuning())?;
+        let websockets = Arc::<WebsocketEgress>::default();
+        let hub = Hub::new(vec![
+            gateway.egress(),
+            Arc::clone(&websockets) as Arc<dyn Egress>,
+        ]);
+        let auth = Arc::new(Auth::new(&config.auth));
+        let topics = Arc::new(TopicReader::new(&config.topics));
+        let chat = if config.chat.is_on() {
+            Some(records::open_chat(&config, &hub).await?)
+        } else {
+            None
         };
-        let socketio = bind("socketio.listen", config.socketio.listen, gateway.tuning())?;
-        let http = bind("http.listen", config.http.listen, push)?;
-        let web = bind("web.listen", config.web.listen, push)?;
-        let hub = Hub::new(vec![gateway.egress()]);
-        gateway.open(&hub);
+        gateway.open(Lobby {
+            hub: Arc::clone(&hub),
+            auth: Arc::clone(&auth),
+            topics: config.udp.listen.map(|_| Arc::clone(&topics)),
+            chat: chat.clone().filter(|_| config.chat.socketio),
+        });
         Ok(Self {
             config,
             hub,
             gateway,
-            socketio,
-            http,
-            web,
+            websockets,
+            auth,
+            topics,
+            chat,
+            listeners,
         })
     }
 
     /// Which addresses are open.
     #[must_use]
     pub fn addrs(&self) -> Addresses {
-        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::address);
-        Addresses {
-            socketio: address(&self.socketio),
-            http: address(&self.http),
-            web: address(&self.web),
-        }
+        self.listeners.addresses()
     }
 
     /// Serves until `shutdown` completes, then stops in order: no more pushes, answer those in
@@ -98,13 +97,16 @@ impl App {
     ///
     /// # Errors
     /// None today; a part that cannot go on will end the server with one.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        self.log_listeners();
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        self.listeners.log(&self.config);
         let grace = self.config.shutdown.grace;
         let running = self.start();
         shutdown.await;
         tracing::info!(?grace, "stopping");
-        if tokio::time::timeout(grace, running.stop()).await.is_err() {
+        if tokio::time::timeout(grace, self.stop(running))
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 ?grace,
                 "not everything ended within the grace; stopping anyway"
@@ -114,71 +116,125 @@ impl App {
         Ok(())
     }
 
-    fn start(self) -> Running {
-        let addresses = self.addrs();
-        let stop = Stop::default();
-        let (pushes, pages) = (TaskTracker::new(), TaskTracker::new());
-        let loops = TaskTracker::new();
-        let form = form::endpoint(Arc::clone(&self.hub), &self.config.http);
-        if let Some(listener) = self.http {
-            let router = Router::new().fallback_service(form.clone());
-            pushes.spawn(serve_router(listener, router, &stop.pushes, &pushes));
+    fn start(&mut self) -> Running {
+        let running = Running {
+            stop: Stop::default(),
+            pushes: TaskTracker::new(),
+            pages: TaskTracker::new(),
+            loops: TaskTracker::new(),
+        };
+        self.start_ingresses(&running);
+        self.start_gateways(&running);
+        if let Some(chat) = &self.chat {
+            records::keep(
+                chat,
+                &self.config.store,
+                &running.loops,
+                &running.stop.loops,
+            );
         }
-        if let (Some(listener), Some(web)) = (self.web, addresses.web) {
+        running
+    }
+
+    fn start_ingresses(&mut self, running: &Running) {
+        let Running { stop, pushes, .. } = running;
+        let addresses = self.listeners.addresses();
+        let (hub, config) = (&self.hub, &self.config);
+        let form = form::endpoint(Arc::clone(hub), &config.http);
+        if let Some(listener) = self.listeners.http.take() {
+            let router = Router::new().fallback_service(form.clone());
+            pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
+        }
+        if let (Some(listener), Some(web)) = (self.listeners.web.take(), addresses.web) {
             let neighbours = Neighbours {
                 socketio: addresses.socketio,
                 http: addresses.http,
                 web,
             };
-            let hub = Arc::clone(&self.hub);
-            let router = web::router(&self.config, hub, form, neighbours);
-            pushes.spawn(serve_router(listener, router, &stop.pushes, &pushes));
+            let router = web::router(config, Arc::clone(hub), form, neighbours);
+            pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
         }
-        if let Some(listener) = self.socketio {
+        if let Some(listener) = self.listeners.text.take() {
+            let (text, end) = (
+                TextIngress::new(Arc::clone(hub), &config.text),
+                &stop.pushes,
+            );
+            let ends = end.clone();
+            let serve = move |tcp| text.clone().serve(tcp, ends.clone());
+            pushes.spawn(listener.accept(serve, end.clone(), pushes.clone()));
+        }
+        if let Some(port) = self.listeners.udp.take() {
+            let (topics, secret) = (Arc::clone(&self.topics), config.udp.secret.clone());
+            pushes.spawn(port.run(Arc::clone(hub), topics, secret, stop.pushes.clone()));
+        }
+    }
+
+    fn start_gateways(&mut self, running: &Running) {
+        let Running {
+            stop, pages, loops, ..
+        } = running;
+        if let Some(listener) = self.listeners.socketio.take() {
             let service = self.gateway.service();
             pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
             loops.spawn(self.gateway.announce(&self.hub, stop.loops.clone()));
         }
-        Running {
-            gateway: self.gateway,
+        let quarters = || Quarters {
+            tasks: pages.clone(),
+            stop: stop.pages.clone(),
+        };
+        let (websocket, egress) = (&self.config.websocket, &self.websockets);
+        if let Some(listener) = self.listeners.uid_socket.take() {
+            let dialect = UidSocket {
+                hub: Arc::clone(&self.hub),
+                egress: Arc::clone(egress),
+                auth: Arc::clone(&self.auth),
+            };
+            let service = dialect.service(websocket, quarters());
+            pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
+        }
+        if let Some(listener) = self.listeners.topic_socket.take() {
+            let dialect = TopicSocket {
+                hub: Arc::clone(&self.hub),
+                egress: Arc::clone(egress),
+                topics: Arc::clone(&self.topics),
+            };
+            let service = dialect.service(websocket, quarters());
+            pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
+        }
+        if let (Some(listener), Some(chat)) = (self.listeners.chat.take(), &self.chat) {
+            let dialect = ChatSocket {
+                chat: Arc::clone(chat),
+                egress: Arc::clone(egress),
+                auth: Arc::clone(&self.auth),
+            };
+            let service = dialect.service(websocket, quarters());
+            pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
+        }
+    }
+
+    async fn stop(self, running: Running) {
+        let Running {
             stop,
             pushes,
             pages,
             loops,
-        }
-    }
-
-    /// One line a listener: which address is open, for what, and whether it asks who is there.
-    fn log_listeners(&self) {
-        let addresses = self.addrs();
-        let listeners = [
-            (
-                "socketio",
-                addresses.socketio,
-                "pages connect here by Socket.IO; anyone may log in as any uid",
-            ),
-            (
-                "http",
-                addresses.http,
-                "backends push here; no credentials are asked for",
-            ),
-            ("web", addresses.web, "the demo page; open it in a browser"),
-        ];
-        for (listener, address, purpose) in listeners {
-            match address {
-                Some(address) => tracing::info!(listener, %address, purpose, "listening"),
-                None => tracing::info!(listener, "off"),
-            }
-        }
-        if addresses
-            .http
-            .is_some_and(|address| !address.ip().is_loopback())
-        {
-            tracing::warn!("http.listen is not a loopback address: whoever reaches it can push");
-        }
-        if addresses.web.is_some() && !web::is_installed(&self.config.web.root) {
-            let root = self.config.web.root.display();
-            tracing::warn!(%root, "web.root holds no index.html: there is no demo page to show");
+        } = running;
+        stop.pushes.cancel();
+        pushes.close();
+        // A push that dribbles must not cost the pages their goodbye.
+        tokio::time::timeout(PUSHES_END, pushes.wait()).await.ok();
+        // Stop accepting first, so that pages do not come back to a server that is leaving.
+        stop.pages.cancel();
+        self.gateway.close().await;
+        pages.close();
+        // The goodbyes of long polls are on their way. A poll whose session never joined, or has
+        // left, the namespace gets none and would wait for its heartbeat.
+        tokio::time::timeout(GOODBYE, pages.wait()).await.ok();
+        stop.loops.cancel();
+        loops.close();
+        loops.wait().await;
+        if let Some(chat) = &self.chat {
+            records::close(chat).await;
         }
     }
 }
@@ -192,32 +248,10 @@ struct Stop {
 }
 
 struct Running {
-    gateway: SocketIoGateway,
     stop: Stop,
     pushes: TaskTracker,
     pages: TaskTracker,
     loops: TaskTracker,
-}
-
-impl Running {
-    async fn stop(self) {
-        self.stop.pushes.cancel();
-        self.pushes.close();
-        // A push that dribbles must not cost the pages their goodbye.
-        tokio::time::timeout(PUSHES_END, self.pushes.wait())
-            .await
-            .ok();
-        // Stop accepting first, so that pages do not come back to a server that is leaving.
-        self.stop.pages.cancel();
-        self.gateway.close().await;
-        self.pages.close();
-        // The goodbyes of long polls are on their way. A poll whose session never joined, or has
-        // left, the namespace gets none and would wait for its heartbeat.
-        tokio::time::timeout(GOODBYE, self.pages.wait()).await.ok();
-        self.stop.loops.cancel();
-        self.loops.close();
-        self.loops.wait().await;
-    }
 }
 
 fn serve_router(
@@ -227,15 +261,4 @@ fn serve_router(
     tasks: &TaskTracker,
 ) -> impl Future<Output = ()> + Send + use<> {
     listener.serve(move |_| router.clone(), stop.clone(), tasks.clone())
-}
-
-fn bind(
-    key: &str,
-    address: Option<SocketAddr>,
-    tuning: Tuning,
-) -> anyhow::Result<Option<Listener>> {
-    let open = |address| {
-        Listener::bind(address, tuning).with_context(|| format!("cannot open {key} = {address}"))
-    };
-    address.map(open).transpose()
 }

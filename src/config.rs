@@ -3,7 +3,10 @@
 //! Plain data. Where the values come from, and the errors that name a key, its value and its
 //! origin, are in [`load`].
 
+mod chat;
+mod check;
 pub mod load;
+mod raw;
 mod units;
 
 use std::net::SocketAddr;
@@ -12,7 +15,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
-use tracing::level_filters::LevelFilter;
+
+pub use chat::{Auth, AuthMode, Chat, Store, Strategy};
+pub use check::Contradiction;
+pub use raw::{Matching, Secret, Text, TopicSocket, Topics, Udp, UidSocket, Websocket};
 
 /// The commented example: every key with its default. Printed by `campanile config`.
 pub const EXAMPLE: &str = include_str!("config/example.toml");
@@ -27,6 +33,24 @@ pub struct Config {
     pub http: Http,
     /// The demo page.
     pub web: Web,
+    /// The uid websocket.
+    pub uid_socket: UidSocket,
+    /// The text push port.
+    pub text: Text,
+    /// The topic websocket.
+    pub topic_socket: TopicSocket,
+    /// The UDP push port.
+    pub udp: Udp,
+    /// How topics are told apart.
+    pub topics: Topics,
+    /// The chat.
+    pub chat: Chat,
+    /// Where records are kept.
+    pub store: Store,
+    /// What holds for every raw websocket.
+    pub websocket: Websocket,
+    /// Who may log in.
+    pub auth: Auth,
     /// The online count that pages get.
     pub presence: Presence,
     /// How the process stops.
@@ -215,101 +239,4 @@ impl Default for Log {
             format: LogFormat::Pretty,
         }
     }
-}
-
-/// A value that is well-formed but cannot be meant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contradiction {
-    /// The key, as `section.key`.
-    pub key: &'static str,
-    /// What is wrong, and what would be right.
-    pub problem: String,
-}
-
-impl Config {
-    /// Looks for values that contradict each other or make no sense.
-    ///
-    /// # Errors
-    /// The first one found.
-    pub fn validate(&self) -> Result<(), Contradiction> {
-        self.listeners_differ()?;
-        let positive = [
-            ("socketio.ping_interval", self.socketio.ping_interval),
-            ("socketio.ping_timeout", self.socketio.ping_timeout),
-            ("http.request_timeout", self.http.request_timeout),
-            ("presence.interval", self.presence.interval),
-        ];
-        for (key, duration) in positive {
-            require(duration > Duration::ZERO, key, "has to be longer than zero")?;
-        }
-        let path = &self.socketio.path;
-        require(
-            path == "*" || (path.len() > 1 && path.starts_with('/')),
-            "socketio.path",
-            "has to be \"*\" or start with a slash, as \"/socket.io\"",
-        )?;
-        let payload = self.socketio.max_payload_bytes();
-        require(
-            payload >= 1024,
-            "socketio.max_payload",
-            "has to be at least 1 KiB",
-        )?;
-        let body = self.http.max_body_bytes();
-        require(body > 0, "http.max_body", "has to be at least 1 byte")?;
-        let queue = self.socketio.max_queue;
-        let in_bounds = (32..=65_536).contains(&queue);
-        require(
-            in_bounds,
-            "socketio.max_queue",
-            "has to be from 32 to 65536",
-        )?;
-        let origins = &self.socketio.origins;
-        require(
-            origins.iter().all(|o| o == "*" || o.contains("://")),
-            "socketio.origins",
-            "each has to be \"*\" or scheme://host[:port], as \"https://www.example.com\"",
-        )?;
-        require(
-            is_log_level(&self.log.level),
-            "log.level",
-            "expected off, error, warn, info, debug or trace, or target=level pairs with commas",
-        )
-    }
-
-    fn listeners_differ(&self) -> Result<(), Contradiction> {
-        let listeners = [
-            ("socketio.listen", self.socketio.listen),
-            ("http.listen", self.http.listen),
-            ("web.listen", self.web.listen),
-        ];
-        for (i, (key, address)) in listeners.iter().enumerate() {
-            let Some(address) = address.filter(|a| a.port() != 0) else {
-                continue;
-            };
-            let taken = listeners[..i].iter().find(|(_, a)| *a == Some(address));
-            if let Some((other, _)) = taken {
-                let problem = format!("is the address of {other} too; each needs its own");
-                return Err(Contradiction { key, problem });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether `level` is a level, or levels by target. A bare word that is no level would pass as the
-/// name of a target and silence all others.
-fn is_log_level(level: &str) -> bool {
-    let is_level = |level: &str| level.trim().parse::<LevelFilter>().is_ok();
-    level.split(',').all(|part| match part.split_once('=') {
-        Some((_, level)) => is_level(level),
-        None => is_level(part),
-    })
-}
-
-fn require(holds: bool, key: &'static str, problem: &str) -> Result<(), Contradiction> {
-    if holds {
-        return Ok(());
-    }
-    let problem = problem.to_owned();
-    Err(Contradiction { key, problem })
 }

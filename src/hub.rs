@@ -1,34 +1,81 @@
 //! The hub: who is online, and whom a push reaches. The only thing that edges call.
 //!
-//! It knows no wire. Gateways give it their [`Egress`]; ingresses call [`Hub::publish`]; a gateway
-//! calls [`Hub::login`] and keeps the [`Session`] for as long as the page is there.
+//! It knows no wire. Gateways give it their [`Egress`]; ingresses call [`Hub::publish`], and those
+//! whose messages are kept call [`Hub::keep`]; a gateway calls [`Hub::login`] and keeps the
+//! [`Session`] for as long as the page is there, as it does with [`Joined`] and [`Subscribed`].
 //!
 //! The order of steps is the design: *publish reads presence before it delivers; login joins its
 //! room before it counts.* A push that is answered [`Delivery::Online`] is therefore delivered
 //! after the room was joined, and a login that races with it loses nothing.
 
+mod groups;
+mod recorder;
 mod registry;
 mod session;
+mod topics;
+mod watches;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::group::Group;
 use crate::push::{Delivery, Push, Target};
+use crate::topic::Subscription;
 use crate::uid::Uid;
 
+use groups::Groups;
+pub use groups::Joined;
+pub use recorder::{Keep, KeepError, Kept, Recorder};
 pub use registry::Presence;
 use registry::Registry;
 pub use session::Session;
+pub use topics::Subscribed;
+use topics::Topics;
+pub use watches::Watched;
+use watches::Watches;
+
+/// How long a publisher waits when a page of the user that it pushes to has fallen behind.
+const BREATH: Duration = Duration::from_millis(1);
+
+/// The pages that a push is for, as a gateway finds them.
+#[derive(Debug, Clone, Copy)]
+pub enum Audience<'a> {
+    /// See [`Target::Everyone`].
+    Everyone,
+    /// The pages of these users. No uid twice; possibly none.
+    Users(&'a [Uid]),
+    /// The pages that have joined this group.
+    Group(&'a Group),
+    /// The pages with these subscriptions. None twice; possibly none.
+    Subscribers(&'a [Subscription]),
+}
+
+/// Whether pages keep up with what they are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pace {
+    /// They do, as far as can be told.
+    Kept,
+    /// The queue of at least one is more than half full.
+    Behind,
+}
 
 /// The hub's view of a gateway: something that can hand a push to the pages it holds.
 pub trait Egress: Send + Sync {
-    /// Hands `push` to every page of this gateway that it is for. Never blocks; a page that
-    /// cannot take it loses its own connection, never anybody else's message.
-    fn deliver(&self, push: &Push);
+    /// Hands `push` to every page of this gateway in `audience`. Never blocks; a page that
+    /// cannot take it loses its own connection, never anybody else's message. Says whether one of
+    /// them has begun to fall behind.
+    fn deliver(&self, audience: Audience<'_>, push: &Push) -> Pace;
+
+    /// Ends the connections of a user's pages.
+    fn disconnect(&self, uid: &Uid);
 }
 
 /// See the module's text.
 pub struct Hub {
     registry: Registry,
+    groups: Groups,
+    topics: Topics,
+    watches: Watches,
     egresses: Box<[Arc<dyn Egress>]>,
 }
 
@@ -38,6 +85,9 @@ impl Hub {
     pub fn new(egresses: Vec<Arc<dyn Egress>>) -> Arc<Self> {
         Arc::new(Self {
             registry: Registry::default(),
+            groups: Groups::default(),
+            topics: Topics::default(),
+            watches: Watches::default(),
             egresses: egresses.into_boxed_slice(),
         })
     }
@@ -47,27 +97,85 @@ impl Hub {
     /// It delivers even when presence says that nobody is: a page that is just logging in has
     /// joined its room before it is counted, and then gets the message after all.
     pub async fn publish(&self, push: Push) -> Delivery {
-        let delivery = self.delivery(&push.target);
-        self.deliver(&push);
-        if push.target == Target::Everyone {
+        let reach = self.reach(&push.target);
+        let pace = self.deliver(&push);
+        match push.target {
             // A fan-out wakes one writer task a page. Publishers that pipeline must not outrun
             // them: let the writers run before the next push fills their queues further.
-            tokio::task::yield_now().await;
+            Target::Everyone => tokio::task::yield_now().await,
+            // One publisher can outrun a page that reads as fast as it can. It waits for so long
+            // that such a page catches up; one that does not read loses its connection soon, since
+            // its queue goes on filling.
+            Target::Users(_) if pace == Pace::Behind => tokio::time::sleep(BREATH).await,
+            Target::Users(_) | Target::Group(_) | Target::Topic(_) => {}
         }
-        delivery
+        match (&push.target, reach) {
+            (Target::Everyone, _) | (_, 1..) => Delivery::Online,
+            _ => Delivery::Offline,
+        }
     }
 
     /// Hands a push to the pages on this node.
-    pub fn deliver(&self, push: &Push) {
-        for egress in &self.egresses {
-            egress.deliver(push);
+    pub fn deliver(&self, push: &Push) -> Pace {
+        match &push.target {
+            Target::Everyone => self.deliver_to(Audience::Everyone, push),
+            Target::Users(uids) => self.deliver_to(Audience::Users(uids), push),
+            Target::Group(group) => self.deliver_to(Audience::Group(group), push),
+            Target::Topic(topic) => {
+                let concerned = self.topics.concerned(topic);
+                self.deliver_to(Audience::Subscribers(&concerned), push)
+            }
         }
+    }
+
+    fn deliver_to(&self, audience: Audience<'_>, push: &Push) -> Pace {
+        let paces = self
+            .egresses
+            .iter()
+            .map(|egress| egress.deliver(audience, push));
+        paces.max().unwrap_or(Pace::Kept)
     }
 
     /// Counts one more session of `uid`, until the [`Session`] is dropped. `None` is a guest: a
     /// page that logged in without a name, counted (all guests as one user) but not addressable.
     pub fn login(self: &Arc<Self>, uid: Option<Uid>) -> Session {
         Session::new(Arc::clone(self), uid)
+    }
+
+    /// Counts one more session of `group`, until the [`Joined`] is dropped.
+    pub fn join(self: &Arc<Self>, group: Group) -> Joined {
+        Joined::new(Arc::clone(self), group)
+    }
+
+    /// Lets topics find `subscription`, until the [`Subscribed`] is dropped.
+    pub fn subscribe(self: &Arc<Self>, subscription: Subscription) -> Subscribed {
+        Subscribed::new(Arc::clone(self), subscription)
+    }
+
+    /// Lets [`Hub::changed_user`] tell of `uid`, until the [`Watched`] is dropped.
+    pub fn watch(self: &Arc<Self>, uid: Uid) -> Watched {
+        Watched::new(Arc::clone(self), uid)
+    }
+
+    /// Waits for a watched user who has come or gone since; whether they are there now has to be
+    /// asked. For one caller at a time.
+    pub async fn changed_user(&self) -> Uid {
+        self.watches.changed().await
+    }
+
+    /// Ends the connections of a user's pages. Says whether there were any.
+    pub fn disconnect(&self, uid: &Uid) -> bool {
+        let was_online = self.is_online(uid);
+        for egress in &self.egresses {
+            egress.disconnect(uid);
+        }
+        was_online
+    }
+
+    /// Whether a user has a session.
+    #[must_use]
+    pub fn is_online(&self, uid: &Uid) -> bool {
+        self.registry.sessions(uid) > 0
     }
 
     /// How many users and pages are online now.
@@ -82,15 +190,13 @@ impl Hub {
         self.registry.users(limit)
     }
 
-    fn delivery(&self, target: &Target) -> Delivery {
-        let online = match target {
-            Target::Everyone => true,
-            Target::Users(uids) => uids.iter().any(|uid| self.registry.is_online(uid)),
-        };
-        if online {
-            Delivery::Online
-        } else {
-            Delivery::Offline
+    /// How many sessions a push to `target` concerns. For a topic: how many subscriptions.
+    fn reach(&self, target: &Target) -> usize {
+        match target {
+            Target::Everyone => self.registry.presence().pages,
+            Target::Users(uids) => uids.iter().map(|uid| self.registry.sessions(uid)).sum(),
+            Target::Group(group) => self.groups.sessions(group),
+            Target::Topic(topic) => self.topics.concerned(topic).len(),
         }
     }
 }

@@ -1,10 +1,12 @@
 //! The publisher side: what every ingress turns its own grammar into, and how it is answered.
 
 pub mod form;
+pub(crate) mod text;
+pub(crate) mod udp;
 
 use std::sync::Arc;
 
-use crate::push::{Delivery, Push, Target};
+use crate::push::{Content, Delivery, Push, Target};
 
 /// What a publisher asked for, whatever protocol it speaks.
 #[derive(Debug)]
@@ -18,10 +20,7 @@ pub(crate) struct Command {
 impl Command {
     /// The push that the hub gets.
     pub(crate) fn into_push(self) -> Push {
-        Push {
-            target: self.target,
-            content: Arc::from(self.content),
-        }
+        Push::new(self.target, Content::from(Arc::from(self.content)))
     }
 }
 

@@ -5,39 +5,52 @@
 //!
 //! **One push.** `ingress::form` reads the request → [`ingress`]'s `Command::into_push` (who it is
 //! for, and the escaped text) → [`hub::Hub::publish`] (is anybody there?) → [`hub::Hub::deliver`]
-//! → `SocketIoEgress::deliver` (one broadcast into the users' rooms). The answer is rendered once,
-//! where the request was read.
+//! → [`hub::Egress::deliver`] of each gateway (one broadcast into the users' rooms). The answer is
+//! rendered once, where the request was read. Lines (`ingress::text`) and packets (`ingress::udp`)
+//! differ only in the first step. A message of a chat page goes [`chat::Chat`] →
+//! [`hub::Recorder`] (durable, together with what waits) → [`hub::Hub::deliver`].
 //!
-//! **One login.** `gateway::socketio` on `login` → `claim` (what the page sent → [`uid::Uid`]) →
-//! join the room → [`hub::Hub::login`] (count) → keep the [`hub::Session`] for as long as the page
-//! is there. Its `Drop` is the logout.
+//! **One login.** `gateway::socketio` on `login` → `claim` (what the page sent) → [`auth::Auth`]
+//! (→ [`uid::Uid`]) → join the room → [`hub::Hub::login`] (count) → keep the [`hub::Session`] for as
+//! long as the page is there. Its `Drop` is the logout. The other gateways do the same.
 //!
 //! # The rooms of the house
 //!
 //! - [`app`]: builds every part, owns listeners and loops, orders the stop.
-//! - [`gateway`]: the protocols that pages speak. Today Socket.IO, on socketioxide.
-//! - [`ingress`]: the protocols that publishers speak. Today web-msg-sender's HTTP form.
+//! - [`gateway`]: the protocols that pages speak: Socket.IO, on socketioxide; the uid, topic and
+//!   chat websockets, on `gateway::websocket`.
+//! - [`ingress`]: the protocols that publishers speak: web-msg-sender's HTTP form, text lines, UDP.
 //! - `web`: the demo page.
 //! - [`cli`]: the command line, a file a subcommand.
-//! - [`hub`]: who is online, and whom a push reaches. The only thing that edges call.
-//! - `net`: listeners, and HTTP/1.1 on what they accept.
+//! - [`chat`]: pages that send, whatever they speak.
+//! - [`hub`]: who is online, and whom a push reaches; what is kept before it is delivered. The only
+//!   thing that edges call.
+//! - [`store`]: records that must outlive the moment, in SQLite or PostgreSQL.
+//! - [`auth`]: who may log in. `net`: listeners, and HTTP/1.1 on what they accept.
+//! - [`push`], [`record`], [`topic`], [`group`], [`uid`]: values.
 //! - `php`: the value rules of the PHP originals.
-//! - [`push`], [`uid`]: values.
 //! - [`config`]: plain data, and where it comes from. [`telemetry`]: logging.
 //!
-//! Imports go downward in that order: `app` and `cli` over the edges (`gateway`, `ingress`, `web`,
-//! which do not know each other), over `hub`, over `net`, `php`, `telemetry`, over `push`, `uid`,
-//! `config`. One call goes up, from the hub to the pages, through [`hub::Egress`].
+//! Imports go downward: `app` and `cli` over the edges (`gateway`, `ingress`, `web`, which do not
+//! know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over the
+//! values, over `php` and `config`. One call goes up, from the hub to the pages, through
+//! [`hub::Egress`].
 
 pub mod app;
+pub mod auth;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod gateway;
+pub mod group;
 pub mod hub;
 pub mod ingress;
 mod net;
 mod php;
 pub mod push;
+pub mod record;
+pub mod store;
 pub mod telemetry;
+pub mod topic;
 pub mod uid;
 mod web;

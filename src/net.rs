@@ -1,4 +1,4 @@
-//! Listeners: an accept loop that we control, and HTTP/1.1 on what it accepts.
+//! Listeners: an accept loop that we control, and HTTP/1.1 on what it accepts where that is spoken.
 //!
 //! It knows nothing of what is served. It exists because the stock loop sets no header timeout,
 //! no send buffer bound, no user timeout and has no handle by which one connection can be cut.
@@ -23,8 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use connection::Stream;
-pub(crate) use connection::{Connection, ReadFilter};
+pub(crate) use connection::{Connection, ReadFilter, Stream};
 
 /// Connections that may wait to be accepted: a crowd that reconnects at one instant fits.
 const BACKLOG: i32 = 4096;
@@ -84,8 +83,9 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until `stop`, and serves each connection in a task of `tasks` with the service that
-    /// `make_service` gives for it. After `stop` each connection ends once its request is answered.
+    /// Accepts until `stop`, and serves each connection by HTTP in a task of `tasks` with the
+    /// service that `make_service` gives for it. After `stop` each connection ends once its
+    /// request is answered.
     pub(crate) async fn serve<M, S>(
         self,
         make_service: M,
@@ -99,6 +99,21 @@ impl Listener {
             + 'static,
         S::Future: Send,
     {
+        let tuning = self.tuning;
+        let handler = |tcp| {
+            let stream = Stream::new(tcp, tuning.mend_first_line);
+            let service = make_service(stream.connection());
+            serve_connection(stream, service, tuning, stop.clone())
+        };
+        self.accept(handler, stop.clone(), tasks).await;
+    }
+
+    /// Accepts until `stop`, and hands each connection to a task of `tasks` that `handler` makes.
+    pub(crate) async fn accept<H, F>(self, handler: H, stop: CancellationToken, tasks: TaskTracker)
+    where
+        H: Fn(TcpStream) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
         let mut complained: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
@@ -106,16 +121,15 @@ impl Listener {
                 () = stop.cancelled() => return,
                 accepted = self.tcp.accept() => accepted,
             };
-            match accepted {
-                Ok((tcp, _)) => {
-                    let stream = Stream::new(tcp, self.tuning.mend_first_line);
-                    let service = make_service(stream.connection());
-                    let tuning = self.tuning;
-                    tasks.spawn(serve_connection(stream, service, tuning, stop.clone()));
-                }
-                Err(e) if is_about_one_connection(&e) => {
-                    tracing::debug!(error = %e, "connection lost before it was accepted");
-                }
+            let fault = match accepted {
+                Ok((tcp, _)) => match tune(&tcp, &self.tuning) {
+                    Ok(()) => {
+                        tasks.spawn(handler(tcp));
+                        continue;
+                    }
+                    Err(e) => e,
+                },
+                Err(e) if is_about_one_connection(&e) => e,
                 Err(e) => {
                     if complained.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
                         let address = self.address;
@@ -123,8 +137,10 @@ impl Listener {
                         complained = Some(Instant::now());
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
                 }
-            }
+            };
+            tracing::debug!(error = %fault, "connection lost before it was served");
         }
     }
 }
@@ -134,10 +150,6 @@ where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send,
     S::Future: Send,
 {
-    if let Err(e) = tune(stream.tcp(), &tuning) {
-        tracing::debug!(error = %e, "connection lost before it was served");
-        return;
-    }
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(tuning.head_timeout)

@@ -5,6 +5,7 @@
 
 pub(crate) mod escape;
 mod float;
+pub(crate) mod json;
 pub(crate) mod query;
 
 use std::borrow::Cow;

@@ -1,32 +1,99 @@
 //! The push value: a message on its way from a publisher to pages. Knows no wire.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::group::Group;
+use crate::record::{RecordId, stamped};
+use crate::topic::Topic;
 use crate::uid::Uid;
 
 /// Whom a push is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Every page, logged in or not.
+    /// Every page. On the raw websockets that is every page that has said who it is or what it
+    /// wants; on Socket.IO every page, logged in or not.
     Everyone,
     /// Every page of these users. Never holds one uid twice; empty when no addressee can exist.
     Users(Box<[Uid]>),
+    /// Every page that has joined this group.
+    Group(Group),
+    /// Every page whose subscription this concerns.
+    Topic(Topic),
 }
 
-/// A message on its way. `content` is what pages get, already escaped where the ingress escapes.
+/// A message on its way.
 #[derive(Debug, Clone)]
 pub struct Push {
     /// Whom it is for.
     pub target: Target,
-    /// The text that pages get.
-    pub content: Arc<str>,
+    /// What they get.
+    pub content: Content,
+    /// The record that it was kept as, if it was.
+    pub record: Option<Recorded>,
+}
+
+/// What pages get. The two texts are the same unless a page wrote them.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// The text frame of a raw websocket.
+    pub frame: Arc<str>,
+    /// The first argument of Socket.IO's `new_msg`. Pages insert it as HTML, so what comes from
+    /// other pages is escaped in it.
+    pub event: Arc<str>,
+    /// Whether the text frame says by `_id`, `_from` and `_ts` what is known of it.
+    pub stamped: bool,
+}
+
+/// What is known of a push that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its number.
+    pub id: RecordId,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at: u64,
+    /// Who sent it; `None` for the backend.
+    pub sender: Option<Uid>,
+}
+
+impl Push {
+    /// A push that nothing is kept of.
+    #[must_use]
+    pub fn new(target: Target, content: Content) -> Self {
+        Self {
+            target,
+            content,
+            record: None,
+        }
+    }
+
+    /// The text frame of a raw websocket.
+    #[must_use]
+    pub fn frame(&self) -> Cow<'_, str> {
+        match &self.record {
+            Some(Recorded { id, at, sender }) if self.content.stamped => {
+                Cow::Owned(stamped(&self.content.frame, *id, sender.as_ref(), *at))
+            }
+            Some(_) | None => Cow::Borrowed(&self.content.frame),
+        }
+    }
+}
+
+impl From<Arc<str>> for Content {
+    fn from(text: Arc<str>) -> Self {
+        Self {
+            frame: Arc::clone(&text),
+            event: text,
+            stamped: false,
+        }
+    }
 }
 
 /// What became of a push when it was published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// It was for everyone, or at least one of its users has a session here.
+    /// It was for everyone, or at least one session here is concerned.
     Online,
-    /// None of the users it was for has a session.
+    /// No session is concerned.
     Offline,
 }

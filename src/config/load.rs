@@ -240,7 +240,8 @@ impl Layers {
         };
         ConfigError::Unknown {
             key: path.to_owned(),
-            value: value.to_string(),
+            // Perhaps a misspelt secret.
+            value: shown(path, value.to_string()),
             origin,
             known,
         }
@@ -268,11 +269,21 @@ impl Layers {
         let written = find(&self.merged).or_else(|| find(&self.known));
         ConfigError::Invalid {
             key: key.to_owned(),
-            value: written.unwrap_or_default(),
+            value: shown(key, written.unwrap_or_default()),
             origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
             problem: problem.trim().to_owned(),
         }
     }
+}
+
+/// What an error shows of a value: a secret, or what may be one, it does not.
+fn shown(key: &str, value: String) -> String {
+    let key = key.rsplit('.').next().unwrap_or_default();
+    let hides = ["secret", "url", "password", "token"];
+    if hides.iter().any(|word| key.contains(word)) {
+        return "***".to_owned();
+    }
+    value
 }
 
 impl fmt::Display for Origin {

@@ -15,6 +15,7 @@ mod presence;
 mod pressure;
 mod request;
 mod service;
+mod talk;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -33,7 +34,8 @@ use crate::hub::{Egress, Hub};
 use crate::net::{Connection, Tuning};
 use connections::Connections;
 use egress::{ROOT, SocketIoEgress};
-use page::{Lobby, Page};
+pub(crate) use page::Lobby;
+use page::Page;
 use presence::Announcer;
 use service::{Front, PageService};
 
@@ -116,16 +118,14 @@ impl SocketIoGateway {
         Arc::new(self.egress.clone())
     }
 
-    /// Lets pages in: from now on they can log in to `hub`.
-    pub fn open(&self, hub: &Arc<Hub>) {
-        let lobby = Arc::new(Lobby {
-            hub: Arc::clone(hub),
-            announcer: Arc::clone(&self.announcer),
-        });
+    /// Lets pages in: from now on they can log in.
+    pub(crate) fn open(&self, lobby: Lobby) {
+        let lobby = Arc::new(lobby);
+        let announcer = Arc::clone(&self.announcer);
         // In a middleware, because the connect handler runs only after the page has been told
         // that it is connected: of 900 pages that log in at once, 2 to 5 % were never heard.
         let attach = move |socket: SocketRef| {
-            Page::attach(&socket, Arc::clone(&lobby));
+            Page::attach(&socket, Arc::clone(&lobby), Arc::clone(&announcer));
             std::future::ready(Ok::<(), Infallible>(()))
         };
         self.io.ns(ROOT, connected.with(attach));

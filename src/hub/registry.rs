@@ -30,33 +30,41 @@ struct Counts {
 const SMALL_TABLE: usize = 1024;
 
 impl Registry {
-    pub(super) fn add(&self, uid: Option<&Uid>) {
+    /// Counts a session. True when it is the first of its user.
+    pub(super) fn add(&self, uid: Option<&Uid>) -> bool {
         let mut counts = self.lock();
         counts.pages += 1;
-        match uid {
-            Some(uid) => *counts.sessions.entry(uid.clone()).or_insert(0) += 1,
-            None => counts.guests += 1,
-        }
+        let Some(uid) = uid else {
+            counts.guests += 1;
+            return false;
+        };
+        let sessions = counts.sessions.entry(uid.clone()).or_insert(0);
+        *sessions += 1;
+        *sessions == 1
     }
 
-    pub(super) fn remove(&self, uid: Option<&Uid>) {
+    /// Counts a session no more. True when it was the last of its user.
+    pub(super) fn remove(&self, uid: Option<&Uid>) -> bool {
         let mut counts = self.lock();
         counts.pages -= 1;
         let Some(uid) = uid else {
             counts.guests -= 1;
-            return;
+            return false;
         };
-        if let Entry::Occupied(mut entry) = counts.sessions.entry(uid.clone()) {
-            *entry.get_mut() -= 1;
-            if *entry.get() == 0 {
-                entry.remove();
-                counts.shrink();
-            }
+        let Entry::Occupied(mut entry) = counts.sessions.entry(uid.clone()) else {
+            return false;
+        };
+        *entry.get_mut() -= 1;
+        if *entry.get() > 0 {
+            return false;
         }
+        entry.remove();
+        counts.shrink();
+        true
     }
 
-    pub(super) fn is_online(&self, uid: &Uid) -> bool {
-        self.lock().sessions.contains_key(uid)
+    pub(super) fn sessions(&self, uid: &Uid) -> usize {
+        self.lock().sessions.get(uid).copied().unwrap_or(0)
     }
 
     pub(super) fn presence(&self) -> Presence {

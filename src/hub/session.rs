@@ -12,17 +12,56 @@ use crate::uid::Uid;
 pub struct Session {
     hub: Arc<Hub>,
     uid: Option<Uid>,
+    is_first: bool,
+    has_ended: bool,
 }
 
 impl Session {
     pub(super) fn new(hub: Arc<Hub>, uid: Option<Uid>) -> Self {
-        hub.registry.add(uid.as_ref());
-        Self { hub, uid }
+        let is_first = hub.registry.add(uid.as_ref());
+        if let (true, Some(uid)) = (is_first, &uid) {
+            hub.watches.note(uid);
+        }
+        Self {
+            hub,
+            uid,
+            is_first,
+            has_ended: false,
+        }
+    }
+
+    /// Whose it is; `None` for a guest.
+    #[must_use]
+    pub fn uid(&self) -> Option<&Uid> {
+        self.uid.as_ref()
+    }
+
+    /// Whether its user had no other when it began.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.is_first
+    }
+
+    /// Ends it, as dropping it does, and says whether it was its user's last.
+    #[must_use]
+    pub fn end(mut self) -> bool {
+        self.log_out()
+    }
+
+    fn log_out(&mut self) -> bool {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return false;
+        }
+        let was_last = self.hub.registry.remove(self.uid.as_ref());
+        if let (true, Some(uid)) = (was_last, &self.uid) {
+            self.hub.watches.note(uid);
+        }
+        was_last
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.hub.registry.remove(self.uid.as_ref());
+        self.log_out();
     }
 }

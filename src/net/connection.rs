@@ -51,7 +51,8 @@ impl Stream {
         }
     }
 
-    pub(super) fn tcp(&self) -> &TcpStream {
+    /// The socket, for those who read and write it by themselves.
+    pub(crate) fn tcp(&self) -> &TcpStream {
         &self.shared.tcp
     }
 

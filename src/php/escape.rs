@@ -1,5 +1,7 @@
 //! `htmlspecialchars`, with PHP's own rule for invalid UTF-8.
 
+use crate::config::EscapeHtml;
+
 /// How PHP's `htmlspecialchars` is called by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flavour {
@@ -7,6 +9,15 @@ pub(crate) enum Flavour {
     Modern,
     /// PHP before 8.1: `'` stays, and a text with any invalid UTF-8 becomes empty.
     Compat,
+}
+
+/// Text as pages get it by this setting.
+pub(crate) fn escape(bytes: &[u8], setting: EscapeHtml) -> String {
+    match setting {
+        EscapeHtml::Modern => htmlspecialchars(bytes, Flavour::Modern),
+        EscapeHtml::Compat => htmlspecialchars(bytes, Flavour::Compat),
+        EscapeHtml::Off => to_valid_utf8(bytes).into_owned(),
+    }
 }
 
 /// `htmlspecialchars($bytes)`. Text that is escaped already is escaped again, as PHP does.

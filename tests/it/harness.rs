@@ -2,13 +2,16 @@
 
 pub(crate) mod http;
 pub(crate) mod page;
+pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod records;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use campanile::app::{Addresses, App};
 use campanile::config::Config;
+use futures_util::FutureExt as _;
 
 use http::{Answer, Http};
 use page::{Dialect, EIO4_WEBSOCKET, Page};
@@ -62,7 +65,9 @@ impl Server {
         config
             .validate()
             .expect("the test's configuration is sound");
-        let app = App::bind(config).expect("a free port can be opened");
+        let bound = App::bind(config).now_or_never();
+        let bound = bound.expect("without a store there is nothing to wait for");
+        let app = bound.expect("a free port can be opened");
         let addrs = app.addrs();
         tokio::spawn(app.run(std::future::pending()));
         Self { addrs }

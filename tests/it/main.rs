@@ -18,5 +18,7 @@ mod push;
 mod requests;
 mod shutdown;
 mod stall;
+mod store;
+mod store_trouble;
 mod web;
 mod wire;

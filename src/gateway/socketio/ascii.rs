@@ -1,4 +1,4 @@
-//! Text as a JSON string of ASCII only.
+//! JSON in ASCII only.
 //!
 //! Engine.IO 1.x clients decode UTF-8 once more inside a polling payload, 2.x clients do not, and
 //! both say `EIO=3`, so text that is not ASCII breaks the one or the other. PHP's encoder wrote
@@ -7,22 +7,28 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use serde::Serialize as _;
+use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
 use serde_json::value::RawValue;
 
-/// A JSON string, encoded once and shared by all who get it.
+/// JSON, encoded once and shared by all who get it.
 #[derive(Debug, Clone)]
 pub(super) struct AsciiJson(Arc<RawValue>);
 
 impl AsciiJson {
-    /// Encodes `text`.
+    /// Encodes a text.
     pub(super) fn new(text: &str) -> Self {
-        let mut json = Vec::with_capacity(text.len() + text.len() / 8 + 2);
-        text.serialize(&mut Serializer::with_formatter(&mut json, AsciiFormatter))
-            .expect("a text is written to memory");
+        Self::of(text)
+    }
+
+    /// Encodes plain data.
+    pub(super) fn of<T: Serialize + ?Sized>(value: &T) -> Self {
+        let mut json = Vec::with_capacity(128);
+        value
+            .serialize(&mut Serializer::with_formatter(&mut json, AsciiFormatter))
+            .expect("plain data is written to memory");
         let json = String::from_utf8(json).expect("JSON in ASCII is UTF-8");
-        let raw = RawValue::from_string(json).expect("a JSON string is JSON");
+        let raw = RawValue::from_string(json).expect("what was encoded is JSON");
         Self(raw.into())
     }
 

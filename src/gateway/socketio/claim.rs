@@ -4,8 +4,9 @@ use serde_json::Value;
 use socketioxide::extract::SocketRef;
 use socketioxide::{ProtocolVersion, TransportType};
 
+use crate::auth::{Auth, Refused};
 use crate::php::PhpValue;
-use crate::uid::{InvalidUid, Uid};
+use crate::uid::Uid;
 
 /// Why a login is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,14 +14,18 @@ pub(super) enum InvalidClaim {
     /// An object is none of the original's forms.
     #[error("login with an object; expected a text or a number")]
     Object,
-    /// The text cannot be a uid.
+    /// It gives no right to a uid.
     #[error(transparent)]
-    Uid(InvalidUid),
+    Refused(#[from] Refused),
 }
 
-/// The uid that a page claims: PHP's string cast of what it sent, untrimmed. `None` is a guest:
-/// `""`, `null` and `false` were counted as a page without a name.
-pub(super) fn uid(claim: Value, socket: &SocketRef) -> Result<Option<Uid>, InvalidClaim> {
+/// The uid that a page may have: its claim is PHP's string cast of what it sent, untrimmed. `None`
+/// is a guest: `""`, `null` and `false` were counted as a page without a name.
+pub(super) fn uid(
+    claim: Value,
+    socket: &SocketRef,
+    auth: &Auth,
+) -> Result<Option<Uid>, InvalidClaim> {
     if claim.is_object() {
         return Err(InvalidClaim::Object);
     }
@@ -28,7 +33,7 @@ pub(super) fn uid(claim: Value, socket: &SocketRef) -> Result<Option<Uid>, Inval
     // PHP casts an array to this word.
     let text = claim.to_text().unwrap_or_else(|| b"Array"[..].into());
     let text = String::from_utf8_lossy(&text);
-    if text.is_empty() {
+    if text.is_empty() && auth.is_open() {
         return Ok(None);
     }
     let text = if may_be_double_encoded(socket) {
@@ -36,7 +41,7 @@ pub(super) fn uid(claim: Value, socket: &SocketRef) -> Result<Option<Uid>, Inval
     } else {
         text.into_owned()
     };
-    Uid::parse(&text).map(Some).map_err(InvalidClaim::Uid)
+    Ok(Some(auth.uid(text.as_bytes())?))
 }
 
 /// Only 1.x clients encode twice, and only while they poll; 2.x clients, which do not, cannot be

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use serde::ser::{Error as _, Serialize, Serializer};
+use serde::Serialize;
+use serde::ser::{Error as _, Serializer};
 use socketioxide::extract::SocketRef;
 use socketioxide::operators::BroadcastOperators;
 use socketioxide::socket::Sid;
@@ -13,8 +14,10 @@ use crate::gateway::event;
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::connections::Connections;
 use crate::gateway::socketio::pressure::Pressure;
-use crate::hub::Egress;
-use crate::push::{Push, Target};
+use crate::group::Group;
+use crate::hub::{Audience, Egress, Pace};
+use crate::push::{Push, Recorded};
+use crate::topic::Subscription;
 use crate::uid::Uid;
 
 /// The namespace of every page.
@@ -37,16 +40,42 @@ pub(super) fn room(uid: &Uid) -> String {
     format!("uid:{uid}")
 }
 
+/// The room of a group's pages.
+pub(super) fn group_room(group: &Group) -> String {
+    format!("group:{group}")
+}
+
+/// The room of the pages with one and the same subscription.
+pub(super) fn subscription_room(subscription: &Subscription) -> String {
+    let pairs = subscription.pairs();
+    // Quoted, so that no value can pass for the start of another pair.
+    format!("topic:{pairs:?}")
+}
+
+/// What a page is told of a message that is kept, beside the message.
+#[derive(Debug, Serialize)]
+struct Stamp<'a> {
+    id: u64,
+    ts: u64,
+    from: Option<&'a str>,
+}
+
 impl Egress for SocketIoEgress {
-    fn deliver(&self, push: &Push) {
-        // An addressee that cannot exist leaves no rooms, and no rooms would mean everyone.
-        if matches!(&push.target, Target::Users(uids) if uids.is_empty()) {
-            return;
+    /// socketioxide does not tell how full a queue is.
+    fn deliver(&self, audience: Audience<'_>, push: &Push) -> Pace {
+        if matches!(audience, Audience::Users([]) | Audience::Subscribers([])) {
+            return Pace::Kept;
         }
-        let content = AsciiJson::new(&push.content);
-        self.emit(&push.target, event::NEW_MSG, &content);
+        let content = AsciiJson::new(&push.content.event);
+        match &push.record {
+            None => self.emit(audience, event::NEW_MSG, content.raw()),
+            Some(record) => {
+                let stamp = stamp(record);
+                self.emit(audience, event::NEW_MSG, &(content.raw(), stamp.raw()));
+            }
+        }
         if self.push_to_sid
-            && let Target::Users(uids) = &push.target
+            && let Audience::Users(uids) = audience
         {
             for socket in uids.iter().filter_map(|uid| self.socket(uid)) {
                 if let Err(SendError::Socket(SocketError::InternalChannelFull)) =
@@ -56,7 +85,26 @@ impl Egress for SocketIoEgress {
                 }
             }
         }
+        Pace::Kept
     }
+
+    fn disconnect(&self, uid: &Uid) {
+        let sockets = self.audience(Audience::Users(std::slice::from_ref(uid)));
+        for socket in sockets.into_iter().flat_map(BroadcastOperators::sockets) {
+            if socket.clone().disconnect().is_err() {
+                // Its queue has no place for the goodbye.
+                self.connections.cut(&socket);
+            }
+        }
+    }
+}
+
+fn stamp(record: &Recorded) -> AsciiJson {
+    AsciiJson::of(&Stamp {
+        id: record.id.0,
+        ts: record.at,
+        from: record.sender.as_ref().map(Uid::as_str),
+    })
 }
 
 impl SocketIoEgress {
@@ -66,20 +114,20 @@ impl SocketIoEgress {
     /// it is looked for keeps its connection with a gap. So while there is pressure, full queues
     /// are looked for before the broadcast too: then only the message that first finds a queue
     /// full can be missed so, and that is told.
-    pub(super) fn emit(&self, target: &Target, event: &str, data: &AsciiJson) {
+    pub(super) fn emit<T: Serialize + ?Sized>(&self, to: Audience<'_>, event: &str, data: &T) {
         if self.pressure.is_on() {
-            self.cut_laggards(target);
+            self.cut_laggards(to);
         }
-        let Some(audience) = self.audience(target) else {
+        let Some(audience) = self.audience(to) else {
             return;
         };
         // With the local adapter the broadcast is done within the first poll.
-        let emitted = audience.emit(event, data.raw()).now_or_never();
+        let emitted = audience.emit(event, data).now_or_never();
         match emitted {
             Some(Err(BroadcastError::Socket(errors))) if errors.iter().any(is_full) => {
                 let (passed_over, cut) = (
                     errors.iter().filter(|error| is_full(error)).count(),
-                    self.cut_laggards(target),
+                    self.cut_laggards(to),
                 );
                 if self.pressure.begins() && cut < passed_over {
                     let unknown = passed_over - cut;
@@ -92,21 +140,26 @@ impl SocketIoEgress {
         }
     }
 
-    /// `None` once the gateway is closed: then there is no namespace, and `io.to` would panic.
-    fn audience(&self, target: &Target) -> Option<BroadcastOperators> {
+    /// `None` when there is nobody: no rooms would mean everyone. Also once the gateway is closed,
+    /// for then there is no namespace, and `io.to` would panic.
+    fn audience(&self, audience: Audience<'_>) -> Option<BroadcastOperators> {
         let root = self.io.of(ROOT)?;
-        Some(match target {
-            Target::Everyone => root,
-            Target::Users(uids) => match &**uids {
-                [uid] => root.to(room(uid)),
-                uids => root.to(uids.iter().map(room).collect::<Vec<_>>()),
-            },
+        Some(match audience {
+            Audience::Everyone => root,
+            Audience::Users([]) | Audience::Subscribers([]) => return None,
+            Audience::Users([uid]) => root.to(room(uid)),
+            Audience::Users(uids) => root.to(uids.iter().map(room).collect::<Vec<_>>()),
+            Audience::Group(group) => root.to(group_room(group)),
+            Audience::Subscribers(subscriptions) => {
+                let rooms = subscriptions.iter().map(subscription_room);
+                root.to(rooms.collect::<Vec<_>>())
+            }
         })
     }
 
     /// Cuts the pages whose queues are full; returns how many.
-    fn cut_laggards(&self, target: &Target) -> usize {
-        let sockets = self.audience(target).map(BroadcastOperators::sockets);
+    fn cut_laggards(&self, audience: Audience<'_>) -> usize {
+        let sockets = self.audience(audience).map(BroadcastOperators::sockets);
         let laggards = sockets.into_iter().flatten().filter(queue_is_full);
         laggards.map(|socket| self.connections.cut(&socket)).count()
     }

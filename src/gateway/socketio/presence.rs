@@ -12,8 +12,7 @@ use crate::config;
 use crate::gateway::event;
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::egress::SocketIoEgress;
-use crate::hub::{Hub, Presence};
-use crate::push::Target;
+use crate::hub::{Audience, Hub, Presence};
 
 /// Keeps the count that pages were told last.
 #[derive(Debug)]
@@ -88,7 +87,7 @@ impl Announcer {
             };
             text
         };
-        egress.emit(&Target::Everyone, event::UPDATE_ONLINE_COUNT, &text);
+        egress.emit(Audience::Everyone, event::UPDATE_ONLINE_COUNT, text.raw());
     }
 
     fn lock(&self) -> MutexGuard<'_, Announced> {

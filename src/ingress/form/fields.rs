@@ -9,7 +9,7 @@ use futures_util::stream;
 use crate::config::EscapeHtml;
 use crate::ingress::Command;
 use crate::php::PhpValue;
-use crate::php::escape::{self, Flavour, htmlspecialchars};
+use crate::php::escape::escape;
 use crate::php::query::Fields;
 use crate::push::Target;
 use crate::uid::Uid;
@@ -97,11 +97,7 @@ impl Parameters {
         }
         let content = self.content.unwrap_or(PhpValue::Null);
         let content = content.to_text().ok_or(Fault::ContentNotText)?;
-        let content = match escape_html {
-            EscapeHtml::Modern => htmlspecialchars(&content, Flavour::Modern),
-            EscapeHtml::Compat => htmlspecialchars(&content, Flavour::Compat),
-            EscapeHtml::Off => escape::to_valid_utf8(&content).into_owned(),
-        };
+        let content = escape(&content, escape_html);
         let target = target(self.to.unwrap_or(PhpValue::Null))?;
         Ok(Command { target, content })
     }

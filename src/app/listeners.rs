@@ -1,0 +1,184 @@
+//! The ports: which are open, and what is said of them at the start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::config::{AuthMode, Config};
+use crate::gateway::websocket;
+use crate::ingress::udp::UdpIngress;
+use crate::net::{Listener, Tuning};
+use crate::web;
+
+/// The largest head of a push: a long message may stand in the query.
+const MAX_PUSH_HEAD: usize = 128 * 1024;
+
+/// How long a backend may leave an answer unacknowledged.
+const PUSH_USER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The addresses that an [`App`](crate::app::App) has opened; `None` where a listener is off.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    /// Pages connect here by Socket.IO.
+    pub socketio: Option<SocketAddr>,
+    /// Backends push here by HTTP.
+    pub http: Option<SocketAddr>,
+    /// The demo page.
+    pub web: Option<SocketAddr>,
+    /// Pages of the uid websocket.
+    pub uid_socket: Option<SocketAddr>,
+    /// Backends push lines here.
+    pub text: Option<SocketAddr>,
+    /// Pages of the topic websocket.
+    pub topic_socket: Option<SocketAddr>,
+    /// Backends push packets here.
+    pub udp: Option<SocketAddr>,
+    /// Pages of the chat websocket.
+    pub chat: Option<SocketAddr>,
+}
+
+/// Open ports, not yet served.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) socketio: Option<Listener>,
+    pub(super) http: Option<Listener>,
+    pub(super) web: Option<Listener>,
+    pub(super) uid_socket: Option<Listener>,
+    pub(super) text: Option<Listener>,
+    pub(super) topic_socket: Option<Listener>,
+    pub(super) udp: Option<UdpIngress>,
+    pub(super) chat: Option<Listener>,
+}
+
+impl Listeners {
+    /// Opens what `config` wants; `pages` is how Socket.IO's connections are treated.
+    pub(super) fn bind(config: &Config, pages: Tuning) -> anyhow::Result<Self> {
+        let push = Tuning {
+            send_buffer: None,
+            user_timeout: PUSH_USER_TIMEOUT,
+            max_head: MAX_PUSH_HEAD,
+            head_timeout: config.http.request_timeout,
+            mend_first_line: true,
+            // `printf … | nc` closes its side and waits for the word.
+            half_close: true,
+        };
+        let raw = websocket::tuning(&config.websocket);
+        Ok(Self {
+            socketio: open("socketio", config.socketio.listen, pages)?,
+            http: open("http", config.http.listen, push)?,
+            web: open("web", config.web.listen, push)?,
+            uid_socket: open("uid_socket", config.uid_socket.listen, raw)?,
+            text: open("text", config.text.listen, push)?,
+            topic_socket: open("topic_socket", config.topic_socket.listen, raw)?,
+            udp: open_by("udp", config.udp.listen, UdpIngress::bind)?,
+            chat: open("chat", config.chat.listen, raw)?,
+        })
+    }
+
+    pub(super) fn addresses(&self) -> Addresses {
+        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::address);
+        Addresses {
+            socketio: address(&self.socketio),
+            http: address(&self.http),
+            web: address(&self.web),
+            uid_socket: address(&self.uid_socket),
+            text: address(&self.text),
+            topic_socket: address(&self.topic_socket),
+            udp: self.udp.as_ref().map(UdpIngress::address),
+            chat: address(&self.chat),
+        }
+    }
+
+    /// One line a listener: which address is open, for what, and whether it asks who is there.
+    pub(super) fn log(&self, config: &Config) {
+        let open = self.addresses();
+        let (any, asks) = (
+            "anyone may log in as any uid",
+            "a login takes a signed token",
+        );
+        let logins = match config.auth.mode {
+            AuthMode::Open => any,
+            AuthMode::Signed => asks,
+        };
+        let none = "no credentials are asked for";
+        let listeners = [
+            (
+                "socketio",
+                open.socketio,
+                "pages connect here by Socket.IO",
+                logins,
+            ),
+            ("http", open.http, "backends push here", none),
+            ("web", open.web, "the demo page; open it in a browser", ""),
+            (
+                "uid_socket",
+                open.uid_socket,
+                "pages connect here by websocket",
+                logins,
+            ),
+            ("text", open.text, "backends push lines here", none),
+            (
+                "topic_socket",
+                open.topic_socket,
+                "pages subscribe to topics here",
+                none,
+            ),
+            (
+                "udp",
+                open.udp,
+                "backends push packets here",
+                asks_of_packets(config),
+            ),
+            ("chat", open.chat, "pages chat here", logins),
+        ];
+        for (listener, address, purpose, credentials) in listeners {
+            match address {
+                Some(address) => {
+                    tracing::info!(listener, %address, purpose, credentials, "listening");
+                }
+                None => tracing::debug!(listener, "off"),
+            }
+        }
+        let pushes = [("http", open.http), ("text", open.text), ("udp", open.udp)];
+        for (listener, address) in pushes {
+            if address.is_some_and(|address| !address.ip().is_loopback()) {
+                tracing::warn!(
+                    "{listener}.listen is not a loopback address: whoever reaches it can push"
+                );
+            }
+        }
+        if open.web.is_some() && !web::is_installed(&config.web.root) {
+            let root = config.web.root.display();
+            tracing::warn!(%root, "web.root holds no index.html: there is no demo page to show");
+        }
+    }
+}
+
+fn asks_of_packets(config: &Config) -> &'static str {
+    if config.udp.secret.is_empty() {
+        "no credentials are asked for"
+    } else {
+        "a packet has to carry the secret"
+    }
+}
+
+fn open(
+    section: &str,
+    address: Option<SocketAddr>,
+    tuning: Tuning,
+) -> anyhow::Result<Option<Listener>> {
+    open_by(section, address, |address| Listener::bind(address, tuning))
+}
+
+fn open_by<T>(
+    section: &str,
+    address: Option<SocketAddr>,
+    open: impl FnOnce(SocketAddr) -> std::io::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    let Some(address) = address else {
+        return Ok(None);
+    };
+    let opened = open(address).with_context(|| format!("cannot open {section}.listen = {address}"));
+    opened.map(Some)
+}

@@ -1,0 +1,170 @@
+//! Values that are well-formed but contradict each other or make no sense.
+
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{AuthMode, Config};
+
+/// A value that is well-formed but cannot be meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contradiction {
+    /// The key, as `section.key`.
+    pub key: &'static str,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+impl Config {
+    /// Looks for values that contradict each other or make no sense.
+    ///
+    /// # Errors
+    /// The first one found.
+    pub fn validate(&self) -> Result<(), Contradiction> {
+        self.listeners_differ()?;
+        let positive = [
+            ("socketio.ping_interval", self.socketio.ping_interval),
+            ("socketio.ping_timeout", self.socketio.ping_timeout),
+            ("http.request_timeout", self.http.request_timeout),
+            ("presence.interval", self.presence.interval),
+            ("websocket.ping_interval", self.websocket.ping_interval),
+            ("store.timeout", self.store.timeout),
+        ];
+        for (key, duration) in positive {
+            require(duration > Duration::ZERO, key, "has to be longer than zero")?;
+        }
+        let path = &self.socketio.path;
+        require(
+            path == "*" || (path.len() > 1 && path.starts_with('/')),
+            "socketio.path",
+            "has to be \"*\" or start with a slash, as \"/socket.io\"",
+        )?;
+        let payload = self.socketio.max_payload_bytes();
+        require(
+            payload >= 1024,
+            "socketio.max_payload",
+            "has to be at least 1 KiB",
+        )?;
+        let body = self.http.max_body_bytes();
+        require(body > 0, "http.max_body", "has to be at least 1 byte")?;
+        let queue = self.socketio.max_queue;
+        let in_bounds = (32..=65_536).contains(&queue);
+        require(
+            in_bounds,
+            "socketio.max_queue",
+            "has to be from 32 to 65536",
+        )?;
+        let origins = &self.socketio.origins;
+        require(
+            origins.iter().all(|o| o == "*" || o.contains("://")),
+            "socketio.origins",
+            "each has to be \"*\" or scheme://host[:port], as \"https://www.example.com\"",
+        )?;
+        self.check_raw()?;
+        self.check_chat()?;
+        require(
+            is_log_level(&self.log.level),
+            "log.level",
+            "expected off, error, warn, info, debug or trace, or target=level pairs with commas",
+        )
+    }
+
+    fn check_raw(&self) -> Result<(), Contradiction> {
+        let (messages, bytes) = (
+            self.websocket.max_queue,
+            self.websocket.max_queue_bytes.as_u64(),
+        );
+        require(
+            (32..=65_536).contains(&messages),
+            "websocket.max_queue",
+            "has to be from 32 to 65536",
+        )?;
+        require(
+            bytes >= 64 * 1024,
+            "websocket.max_queue_bytes",
+            "has to be at least 64 KiB",
+        )?;
+        require(
+            self.text.max_line.as_u64() >= 1024,
+            "text.max_line",
+            "has to be at least 1 KiB",
+        )?;
+        let keys = &self.topics.keys;
+        require(
+            (1..=16).contains(&keys.len()) && keys.iter().all(|key| !key.is_empty()),
+            "topics.keys",
+            "has to name from 1 to 16 fields, as [\"school_id\"]",
+        )
+    }
+
+    fn check_chat(&self) -> Result<(), Contradiction> {
+        let url = self.store.url.expose();
+        let schemes = ["sqlite:", "postgres://", "postgresql://"];
+        require(
+            schemes.iter().any(|scheme| url.starts_with(scheme)),
+            "store.url",
+            "has to be sqlite: and a file, as \"sqlite:campanile.db\", or postgres://user@host/name",
+        )?;
+        require(
+            self.auth.mode == AuthMode::Open || self.auth.secret.expose().len() >= 16,
+            "auth.secret",
+            "has to be at least 16 bytes long where auth.mode is \"signed\"",
+        )?;
+        require(
+            (1024..=16 * 1024 * 1024).contains(&self.chat.max_message.as_u64()),
+            "chat.max_message",
+            "has to be from 1 KiB to 16 MiB",
+        )?;
+        require(
+            (1..=10_000).contains(&self.chat.max_addressees),
+            "chat.max_addressees",
+            "has to be from 1 to 10000",
+        )?;
+        require(
+            (1..=1000).contains(&self.chat.max_history),
+            "chat.max_history",
+            "has to be from 1 to 1000",
+        )
+    }
+
+    fn listeners_differ(&self) -> Result<(), Contradiction> {
+        let listeners = [
+            ("socketio.listen", self.socketio.listen),
+            ("http.listen", self.http.listen),
+            ("web.listen", self.web.listen),
+            ("uid_socket.listen", self.uid_socket.listen),
+            ("text.listen", self.text.listen),
+            ("topic_socket.listen", self.topic_socket.listen),
+            ("chat.listen", self.chat.listen),
+        ];
+        for (i, (key, address)) in listeners.iter().enumerate() {
+            let Some(address) = address.filter(|a| a.port() != 0) else {
+                continue;
+            };
+            let taken = listeners[..i].iter().find(|(_, a)| *a == Some(address));
+            if let Some((other, _)) = taken {
+                let problem = format!("is the address of {other} too; each needs its own");
+                return Err(Contradiction { key, problem });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `level` is a level, or levels by target. A bare word that is no level would pass as the
+/// name of a target and silence all others.
+fn is_log_level(level: &str) -> bool {
+    let is_level = |level: &str| level.trim().parse::<LevelFilter>().is_ok();
+    level.split(',').all(|part| match part.split_once('=') {
+        Some((_, level)) => is_level(level),
+        None => is_level(part),
+    })
+}
+
+fn require(holds: bool, key: &'static str, problem: &str) -> Result<(), Contradiction> {
+    if holds {
+        return Ok(());
+    }
+    let problem = problem.to_owned();
+    Err(Contradiction { key, problem })
+}

@@ -1,0 +1,193 @@
+//! The chat over Socket.IO: events `new_msg`, `join`, `leave` and `history` of a logged-in page,
+//! each answered by its acknowledgement.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use socketioxide::extract::{AckSender, SocketRef};
+
+use crate::chat::answer::{self, Answer, Reference};
+use crate::chat::request::{InvalidRequest, Order, Recipient, Request};
+use crate::chat::{Chat, InFlight, JoinedGroups, Message, SendError, history};
+use crate::gateway::event;
+use crate::gateway::socketio::ascii::AsciiJson;
+use crate::gateway::socketio::egress::group_room;
+use crate::group::Group;
+use crate::record::Conversation;
+use crate::uid::Uid;
+
+/// What is still to be done when an event has been heard.
+pub(super) type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// An event, and the way to answer it.
+pub(super) struct Heard<'a> {
+    pub(super) name: &'static str,
+    pub(super) payload: Value,
+    pub(super) ack: AckSender,
+    pub(super) socket: &'a SocketRef,
+}
+
+/// A page's part in the chat.
+#[derive(Debug, Default)]
+pub(super) struct Talk {
+    groups: JoinedGroups<()>,
+    in_flight: Arc<InFlight>,
+}
+
+/// Why an event is not carried out; told to the page.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// In the original a page could not send.
+    #[error("chat over Socket.IO is off: the server needs [chat] socketio = true")]
+    Off,
+    #[error("log in first")]
+    NotLoggedIn,
+    #[error("expected an object, as {{\"to\":\"bob\",\"content\":\"hi\"}}")]
+    NotObject,
+    #[error("content is missing, or not a text")]
+    Content,
+    #[error(transparent)]
+    Request(#[from] InvalidRequest),
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+impl Talk {
+    /// Carries out an event of a page of `me`, and answers it.
+    pub(super) fn hear(&mut self, heard: Heard<'_>, me: &Uid, chat: &Arc<Chat>) -> Option<Rest> {
+        let Heard {
+            name,
+            payload,
+            ack,
+            socket,
+        } = heard;
+        let body = payload.to_string();
+        let (order, reference) = match order(name, payload, chat) {
+            Ok(order) => order,
+            Err((fault, reference)) => {
+                refuse(ack, &reference, &fault);
+                return None;
+            }
+        };
+        let answered = match order {
+            Asked::Send(recipient, content) => {
+                let message = Message {
+                    sender: me.clone(),
+                    recipient,
+                    body: body.into(),
+                    event: Some(content),
+                };
+                self.send(message, chat, reference, ack);
+                return None;
+            }
+            Asked::Other(Order::History { of, before, limit }) => match self.conversation(of, me) {
+                Ok(of) => {
+                    let answer = history(Arc::clone(chat), of, before, limit, reference);
+                    return Some(Box::pin(async move { respond(ack, &answer.await) }));
+                }
+                Err(fault) => Err(fault),
+            },
+            Asked::Other(Order::Join { group, .. }) => {
+                let enter = |group: &Group| socket.join(group_room(group));
+                let joined = self.groups.join(group.clone(), &chat.hub, enter);
+                joined.map(|()| joined_answer(&reference, &group, chat))
+            }
+            Asked::Other(Order::Leave(group)) => {
+                if self.groups.leave(&group).is_some() {
+                    socket.leave(group_room(&group));
+                }
+                Ok(answer::left(&reference, &group))
+            }
+            Asked::Other(_) => return None,
+        };
+        match answered {
+            Ok(answer) => respond(ack, &answer),
+            Err(fault) => refuse(ack, &reference, &fault.into()),
+        }
+        None
+    }
+
+    fn send(&self, message: Message, chat: &Chat, reference: Reference, ack: AckSender) {
+        let allowed = self.groups.may_address(&message.recipient);
+        let allowed = allowed.and_then(|()| match self.in_flight.has_room() {
+            true => Ok(()),
+            false => Err(SendError::Busy),
+        });
+        if let Err(fault) = allowed {
+            return refuse(ack, &reference, &fault.into());
+        }
+        let landing = self.in_flight.begin();
+        chat.send(message, move |kept| {
+            drop(landing);
+            match kept {
+                Ok(kept) => respond(ack, &answer::ack(&reference, kept)),
+                Err(fault) => refuse(ack, &reference, &fault.into()),
+            }
+        });
+    }
+
+    fn conversation(&self, of: Recipient, me: &Uid) -> Result<Conversation, SendError> {
+        self.groups.may_address(&of)?;
+        Ok(of.conversation_of(me))
+    }
+}
+
+enum Asked {
+    /// With the text for Socket.IO pages.
+    Send(Recipient, String),
+    Other(Order),
+}
+
+/// What an event asks for. Its payload is a request of the chat websocket, but for `to` in the
+/// place of `uid`, and the event's name in the place of `type`.
+fn order(
+    name: &'static str,
+    payload: Value,
+    chat: &Chat,
+) -> Result<(Asked, Reference), (Refusal, Reference)> {
+    let Value::Object(mut request) = payload else {
+        return Err((Refusal::NotObject, None));
+    };
+    let content = request.remove("content");
+    request.remove("uid");
+    if let Some(to) = request.remove("to") {
+        request.insert("uid".to_owned(), to);
+    }
+    let kind = if name == event::NEW_MSG { "" } else { name };
+    request.insert("type".to_owned(), Value::from(kind));
+    let request = Value::Object(request).to_string();
+    let read = Request::read(&request, chat.limits());
+    let Request { order, reference } =
+        read.map_err(|(fault, reference)| (Refusal::from(fault), reference))?;
+    match (order, content) {
+        (Order::Send(recipient), Some(Value::String(content))) => {
+            Ok((Asked::Send(recipient, content), reference))
+        }
+        (Order::Send(_), _) => Err((Refusal::Content, reference)),
+        (order, _) => Ok((Asked::Other(order), reference)),
+    }
+}
+
+fn joined_answer(reference: &Reference, group: &Group, chat: &Chat) -> String {
+    Answer::Joined {
+        reference: reference.as_deref(),
+        group: group.as_str(),
+        last: chat.recorder.begun(),
+    }
+    .text()
+}
+
+/// Answers an event with an error, where the page asked for an answer.
+pub(super) fn refuse(ack: AckSender, reference: &Reference, fault: &Refusal) {
+    tracing::debug!(%fault, "chat event refused");
+    respond(ack, &answer::error(reference, fault));
+}
+
+/// Answers with a JSON text. A page that is gone needs no answer.
+fn respond(ack: AckSender, json: &str) {
+    let answer: Result<&RawValue, _> = serde_json::from_str(json);
+    let answer = answer.expect("an answer is JSON");
+    ack.send(AsciiJson::of(answer).raw()).ok();
+}

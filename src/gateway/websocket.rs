@@ -1,0 +1,212 @@
+//! Raw websockets: handshake, frames, queue and heartbeat of the three dialects that are not
+//! Socket.IO. What a dialect's messages mean is in its own file.
+
+mod frame;
+mod outbox;
+mod page;
+mod rooms;
+
+use std::convert::Infallible;
+use std::future::Ready;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::Service;
+use tungstenite::handshake::derive_accept_key;
+
+use crate::config;
+use crate::net::{Connection, Stream, Tuning};
+use outbox::Bounds;
+pub(crate) use outbox::{Close, Outbox};
+use page::Page;
+pub(crate) use page::{Progress, Protocol, Received, Treatment};
+pub use rooms::WebsocketEgress;
+pub(crate) use rooms::{Member, Room};
+pub(crate) use tungstenite::protocol::frame::coding::CloseCode;
+
+/// What the kernel may hold for a page that does not read.
+const SEND_BUFFER: usize = 128 * 1024;
+
+/// The largest handshake. The original had no bound.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// How long a handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the listener treats pages' connections.
+pub(crate) fn tuning(config: &config::Websocket) -> Tuning {
+    Tuning {
+        send_buffer: Some(SEND_BUFFER),
+        user_timeout: config.ping_interval * 2,
+        max_head: MAX_HEAD,
+        head_timeout: HANDSHAKE_TIMEOUT,
+        mend_first_line: false,
+        half_close: false,
+    }
+}
+
+/// A text frame, for [`Progress`].
+pub(crate) fn text_frame(text: &str) -> bytes::Bytes {
+    frame::text(text)
+}
+
+/// Lets pages of one dialect in.
+pub(crate) trait Dialect: Send + Sync + 'static {
+    /// One page's side of it.
+    type Protocol: Protocol;
+
+    /// A page has shaken hands. `query` is what stood in its URL, without the `?`.
+    ///
+    /// # Errors
+    /// Sends the page away.
+    fn open(&self, query: &str, outbox: &Arc<Outbox>) -> Result<Self::Protocol, Close>;
+}
+
+/// Where a dialect's pages live and how they end.
+#[derive(Debug, Clone)]
+pub(crate) struct Quarters {
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
+
+/// The service of one connection: the handshake. Cheap to clone.
+pub(crate) struct Handshake<D> {
+    dialect: Arc<D>,
+    bounds: Bounds,
+    treatment: Treatment,
+    quarters: Quarters,
+}
+
+impl<D: Dialect> Handshake<D> {
+    /// `max_frame`: a longer frame, head included, ends the connection.
+    pub(crate) fn new(
+        dialect: D,
+        config: &config::Websocket,
+        max_frame: u64,
+        quarters: Quarters,
+    ) -> Self {
+        Self {
+            dialect: Arc::new(dialect),
+            bounds: Bounds {
+                messages: config.max_queue,
+                bytes: config.max_queue_bytes(),
+            },
+            treatment: Treatment {
+                max_frame,
+                ping_interval: config.ping_interval,
+            },
+            quarters,
+        }
+    }
+
+    /// As a listener wants it.
+    pub(crate) fn for_each_connection(self) -> impl Fn(Connection) -> Self {
+        move |_| self.clone()
+    }
+
+    fn respond(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let key = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned();
+        let upgrade = request.extensions_mut().remove::<OnUpgrade>();
+        let (&Method::GET, Some(key), Some(upgrade)) = (request.method(), key, upgrade) else {
+            return refusal();
+        };
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let handshake = self.clone();
+        let tasks = &self.quarters.tasks;
+        tasks.spawn(async move {
+            match upgrade.await {
+                Ok(upgraded) => handshake.serve(upgraded, &query).await,
+                Err(e) => tracing::debug!(error = %e, "page lost within its handshake"),
+            }
+        });
+        switching(&key, request.headers())
+    }
+
+    async fn serve(self, upgraded: Upgraded, query: &str) {
+        let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
+            tracing::error!("a page's connection is not one of ours");
+            return;
+        };
+        let outbox = Arc::new(Outbox::new(self.bounds));
+        let (stream, early) = (parts.io.into_inner(), parts.read_buf);
+        match self.dialect.open(query, &outbox) {
+            Ok(protocol) => {
+                let page = Page::new(stream, &early, outbox, protocol, self.treatment);
+                page.serve(self.quarters.stop).await;
+            }
+            Err(close) => page::send_away(&stream, &close).await,
+        }
+    }
+}
+
+fn switching(key: &HeaderValue, asked: &HeaderMap) -> Response<Body> {
+    let accept = derive_accept_key(key.as_bytes());
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let accept = HeaderValue::from_str(&accept).expect("base64 is a header's value");
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    // Browsers and Node fail when none of those that they asked for comes back, as the original's
+    // did not.
+    if let Some(protocol) = first_protocol(asked) {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    }
+    response
+}
+
+fn first_protocol(asked: &HeaderMap) -> Option<HeaderValue> {
+    let protocols = asked.get(header::SEC_WEBSOCKET_PROTOCOL)?.as_bytes();
+    let first = protocols.split(|byte| *byte == b',').next()?;
+    HeaderValue::from_bytes(first.trim_ascii()).ok()
+}
+
+fn refusal() -> Response<Body> {
+    let mut response = Response::new(Body::from("this port speaks websocket\n"));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let close = HeaderValue::from_static("close");
+    response.headers_mut().insert(header::CONNECTION, close);
+    response
+}
+
+impl<D: Dialect> Service<Request<Incoming>> for Handshake<D> {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        std::future::ready(Ok(self.respond(request)))
+    }
+}
+
+impl<D> Clone for Handshake<D> {
+    fn clone(&self) -> Self {
+        Self {
+            dialect: Arc::clone(&self.dialect),
+            bounds: self.bounds,
+            treatment: self.treatment,
+            quarters: self.quarters.clone(),
+        }
+    }
+}
+
+impl<D> std::fmt::Debug for Handshake<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handshake")
+            .field("treatment", &self.treatment)
+            .finish_non_exhaustive()
+    }
+}

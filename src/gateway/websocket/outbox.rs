@@ -1,0 +1,159 @@
+//! What waits to be written to one page: bounded, so that a page that does not read loses its own
+//! connection and nothing else.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::hub::Pace;
+use crate::record::RecordId;
+
+/// How much may wait for one page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Messages.
+    pub(super) messages: usize,
+    /// Bytes. One message above it still waits if it is alone.
+    pub(super) bytes: usize,
+}
+
+/// Why a connection ends: what its page is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Close {
+    pub(crate) code: CloseCode,
+    /// At most 123 bytes.
+    pub(crate) reason: String,
+}
+
+/// One frame that waits.
+#[derive(Debug)]
+struct Waiting {
+    frame: Bytes,
+    /// The record that it carries, if it is kept.
+    record: Option<RecordId>,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    bounds: Bounds,
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Waiting>,
+    bytes: usize,
+    end: Option<Close>,
+    is_overrun: bool,
+}
+
+/// A queue that has grown beyond this gives its memory back when it is empty.
+const SMALL_QUEUE: usize = 64;
+
+impl Outbox {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Adds a frame. Never blocks: without room the page's connection ends instead, and what
+    /// waited is dropped with it.
+    pub(super) fn push(&self, frame: Bytes, record: Option<RecordId>) -> Pace {
+        let Bounds { messages, bytes } = self.bounds;
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return Pace::Kept;
+        }
+        let (waiting, weight) = (state.frames.len(), state.bytes + frame.len());
+        if waiting == 0 || (waiting < messages && weight <= bytes) {
+            state.bytes = weight;
+            state.frames.push_back(Waiting { frame, record });
+        } else {
+            state.frames = VecDeque::new();
+            state.bytes = 0;
+            state.end = Some(Close::new(CloseCode::Again, "page cannot keep up"));
+            state.is_overrun = true;
+        }
+        drop(state);
+        self.changed.notify_one();
+        if waiting > messages / 2 || weight > bytes / 2 {
+            Pace::Behind
+        } else {
+            Pace::Kept
+        }
+    }
+
+    /// Adds a text message.
+    pub(crate) fn text(&self, text: &str) {
+        self.push(super::frame::text(text), None);
+    }
+
+    /// Ends the connection once what waits is written.
+    pub(crate) fn close(&self, close: Close) {
+        self.lock().end.get_or_insert(close);
+        self.changed.notify_one();
+    }
+
+    /// Takes the oldest frames that wait, up to `most`. Those that `skips` names are dropped.
+    pub(super) fn take(
+        &self,
+        into: &mut VecDeque<Bytes>,
+        most: usize,
+        skips: impl Fn(RecordId) -> bool,
+    ) {
+        let mut state = self.lock();
+        while into.len() < most
+            && let Some(Waiting { frame, record }) = state.frames.pop_front()
+        {
+            state.bytes -= frame.len();
+            if !record.is_some_and(&skips) {
+                into.push_back(frame);
+            }
+        }
+        if state.frames.is_empty() && state.frames.capacity() > SMALL_QUEUE {
+            state.frames = VecDeque::new();
+        }
+    }
+
+    /// How the connection is to end, if it is, once nothing waits.
+    pub(super) fn end(&self) -> Option<Close> {
+        let state = self.lock();
+        state.end.clone().filter(|_| state.frames.is_empty())
+    }
+
+    /// Whether the page has fallen too far behind, so that it has to go even if it does not read.
+    pub(super) fn is_overrun(&self) -> bool {
+        self.lock().is_overrun
+    }
+
+    /// Waits until something was added since it was asked last.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs under this lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Close {
+    pub(crate) fn new(code: CloseCode, reason: &str) -> Self {
+        let mut end = reason.len().min(123);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        Self {
+            code,
+            reason: reason[..end].to_owned(),
+        }
+    }
+}

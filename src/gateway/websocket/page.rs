@@ -1,0 +1,325 @@
+//! One page of a raw websocket, from its handshake to its end: reads, writes, heartbeat. What its
+//! messages mean is its [`Protocol`]'s business.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::gateway::websocket::frame::{self, Decoder, FrameError, Limits, Message};
+use crate::gateway::websocket::outbox::{Close, Outbox};
+use crate::net::Stream;
+use crate::record::RecordId;
+
+/// Bytes read at a time.
+const READ: usize = 8 * 1024;
+
+/// Frames written at a time.
+const WRITE: usize = 64;
+
+/// How long a page may take to close its side after we have said goodbye.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a page's messages mean.
+pub(crate) trait Protocol: Send + 'static {
+    /// The longest message that is of use now; of longer ones only the length is told.
+    fn appetite(&self) -> usize;
+
+    /// A message has arrived. Its answers go to the page's outbox.
+    ///
+    /// # Errors
+    /// Ends the connection.
+    fn receive(&mut self, message: Received) -> Result<(), Close>;
+
+    /// Whether the next message can be taken. While it is not, nothing is read.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Goes on with what was begun, until something has changed. May be dropped and called again
+    /// at any time.
+    fn progress(&mut self) -> impl Future<Output = Progress> + Send {
+        std::future::pending()
+    }
+
+    /// Whether what waits in the outbox has to go on waiting.
+    fn holds_outbox(&self) -> bool {
+        false
+    }
+
+    /// Whether a record that waits in the outbox has reached the page already.
+    fn skips(&self, _record: RecordId) -> bool {
+        false
+    }
+}
+
+/// A message of a page.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// Its bytes.
+    Whole(Bytes),
+    /// It was above [`Protocol::appetite`]; its length.
+    Oversized(u64),
+}
+
+/// Frames that go to the page before what waits in its outbox.
+#[derive(Debug, Default)]
+pub(crate) struct Progress(pub(crate) Vec<Bytes>);
+
+/// How a page is treated, whatever it speaks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Treatment {
+    /// A frame above this ends the connection.
+    pub(crate) max_frame: u64,
+    /// How often the page is pinged. One that has sent nothing since the last ping is gone.
+    pub(crate) ping_interval: Duration,
+}
+
+/// One page.
+pub(super) struct Page<P> {
+    stream: Stream,
+    outbox: Arc<Outbox>,
+    protocol: P,
+    treatment: Treatment,
+    decoder: Decoder,
+    writing: VecDeque<Bytes>,
+    heartbeat: Interval,
+    was_heard: bool,
+}
+
+/// Why a page's loop ends.
+enum End {
+    /// The connection is of no more use.
+    Broken(&'static str),
+    /// The page has said goodbye.
+    Left,
+    /// We say goodbye.
+    Close(Close),
+}
+
+impl<P: Protocol> Page<P> {
+    /// `early` is what arrived with the handshake.
+    pub(super) fn new(
+        stream: Stream,
+        early: &[u8],
+        outbox: Arc<Outbox>,
+        protocol: P,
+        treatment: Treatment,
+    ) -> Self {
+        let mut decoder = Decoder::default();
+        decoder.feed(early);
+        let period = treatment.ping_interval;
+        let mut heartbeat = tokio::time::interval_at(Instant::now() + period, period);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            stream,
+            outbox,
+            protocol,
+            treatment,
+            decoder,
+            writing: VecDeque::new(),
+            heartbeat,
+            was_heard: true,
+        }
+    }
+
+    /// Serves the page until it leaves, or is told to.
+    pub(super) async fn serve(mut self, stop: CancellationToken) {
+        let end = loop {
+            if let Err(end) = self.turn(&stop).await {
+                break end;
+            }
+        };
+        let Self {
+            stream,
+            protocol,
+            mut writing,
+            ..
+        } = self;
+        // First of all nobody finds it any more.
+        drop(protocol);
+        let (close, lingers) = match end {
+            End::Broken(reason) => {
+                tracing::debug!(reason, "page lost");
+                return;
+            }
+            End::Left => (frame::close(CloseCode::Normal, ""), false),
+            End::Close(close) => {
+                tracing::debug!(reason = close.reason, "page sent away");
+                (frame::close(close.code, &close.reason), true)
+            }
+        };
+        writing.push_back(close);
+        // A page that does not read gets no goodbye.
+        if write(stream.tcp(), &mut writing).is_ok() && writing.is_empty() && lingers {
+            linger(stream.tcp()).await;
+        }
+    }
+
+    /// Handles what has arrived, writes what can be written, waits for more of either.
+    async fn turn(&mut self, stop: &CancellationToken) -> Result<(), End> {
+        self.handle()?;
+        self.write()?;
+        let Self {
+            stream,
+            outbox,
+            protocol,
+            writing,
+            heartbeat,
+            ..
+        } = self;
+        let tcp = stream.tcp();
+        let (reads, written) = (protocol.is_ready(), writing.is_empty());
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {
+                return Err(End::Close(Close::new(CloseCode::Away, "server is stopping")));
+            }
+            ready = tcp.writable(), if !written => ready.map_err(|_| End::Broken("not writable"))?,
+            Progress(frames) = protocol.progress(), if written => writing.extend(frames),
+            () = outbox.changed() => {}
+            ready = tcp.readable(), if reads => {
+                ready.map_err(|_| End::Broken("not readable"))?;
+                self.was_heard = true;
+                self.read()?;
+            }
+            _ = heartbeat.tick() => self.beat(reads)?,
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self) -> Result<(), End> {
+        while self.protocol.is_ready() {
+            let limits = Limits {
+                keep: self.protocol.appetite(),
+                frame: self.treatment.max_frame,
+            };
+            let message = match self.decoder.next(limits) {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(e) => return Err(violation(e)),
+            };
+            let received = match message {
+                Message::Data(bytes) => Received::Whole(bytes),
+                Message::Oversized(length) => Received::Oversized(length),
+                Message::Ping(payload) => {
+                    self.outbox.push(frame::pong(&payload), None);
+                    continue;
+                }
+                Message::Pong => continue,
+                Message::Close => return Err(End::Left),
+            };
+            self.protocol.receive(received).map_err(End::Close)?;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> Result<(), End> {
+        match self
+            .decoder
+            .fill(READ, |room| self.stream.tcp().try_read_buf(room))
+        {
+            Ok(0) => Err(End::Broken("closed by the page")),
+            Ok(_) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(_) => Err(End::Broken("read failed")),
+        }
+    }
+
+    /// Writes as much as the kernel takes.
+    fn write(&mut self) -> Result<(), End> {
+        loop {
+            if !self.protocol.holds_outbox() {
+                let protocol = &self.protocol;
+                self.outbox
+                    .take(&mut self.writing, WRITE, |record| protocol.skips(record));
+            }
+            if let Some(close) = self.outbox.end()
+                && (self.writing.is_empty() || self.outbox.is_overrun())
+            {
+                return Err(End::Close(close));
+            }
+            if self.writing.is_empty() {
+                return Ok(());
+            }
+            match write(self.stream.tcp(), &mut self.writing) {
+                Ok(()) if self.writing.is_empty() => {}
+                Ok(()) => return Ok(()),
+                Err(_) => return Err(End::Broken("write failed")),
+            }
+        }
+    }
+
+    /// The heartbeat: a page that has sent nothing since the last one is gone.
+    fn beat(&mut self, reads: bool) -> Result<(), End> {
+        if !self.was_heard {
+            return Err(End::Broken("no answer to a ping"));
+        }
+        // While nothing is read nothing can be heard.
+        self.was_heard = !reads;
+        self.outbox.push(frame::ping(), None);
+        Ok(())
+    }
+}
+
+fn violation(e: FrameError) -> End {
+    tracing::debug!(error = %e, "page broke the protocol");
+    End::Broken("protocol violated")
+}
+
+/// Writes frames until the kernel takes no more; the first may be left in part.
+fn write(tcp: &TcpStream, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
+    while !frames.is_empty() {
+        let mut slices = [IoSlice::new(&[]); WRITE];
+        for (slice, frame) in slices.iter_mut().zip(frames.iter()) {
+            *slice = IoSlice::new(frame);
+        }
+        let count = frames.len().min(WRITE);
+        let mut written = match tcp.try_write_vectored(&slices[..count]) {
+            Ok(written) => written,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        while let Some(first) = frames.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                break;
+            }
+            written -= first.len();
+            frames.pop_front();
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the page to close its side, so that unread bytes of it do not undo our goodbye.
+async fn linger(tcp: &TcpStream) {
+    SockRef::from(tcp).shutdown(std::net::Shutdown::Write).ok();
+    let mut waste = [0; 512];
+    let drained = async {
+        while tcp.readable().await.is_ok() {
+            match tcp.try_read(&mut waste) {
+                Ok(0) => return,
+                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(LINGER, drained).await.ok();
+}
+
+/// Says goodbye to a page that was not let in.
+pub(super) async fn send_away(stream: &Stream, close: &Close) {
+    tracing::debug!(reason = close.reason, "page not let in");
+    let mut goodbye = VecDeque::from([frame::close(close.code, &close.reason)]);
+    if write(stream.tcp(), &mut goodbye).is_ok() && goodbye.is_empty() {
+        linger(stream.tcp()).await;
+    }
+}

@@ -1,0 +1,129 @@
+//! The text push port of Workerman's example: LF-ended lines of JSON with a `uid`, each delivered
+//! verbatim to the pages of that uid and answered `ok` or `fail`, in order.
+
+mod line;
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::hub::Hub;
+use crate::ingress::Reply;
+use crate::push::Push;
+use line::{Line, Order};
+
+/// Bytes read at a time.
+const READ: usize = 128 * 1024;
+
+/// Lines handled before the pages that they are for get their turn to be written to: several
+/// messages for one page then go out by one system call.
+const BATCH: usize = 512;
+
+/// The ingress. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct TextIngress {
+    hub: Arc<Hub>,
+    max_line: usize,
+    extensions: bool,
+}
+
+impl TextIngress {
+    pub(crate) fn new(hub: Arc<Hub>, config: &config::Text) -> Self {
+        Self {
+            hub,
+            max_line: config.max_line_bytes(),
+            extensions: config.extensions,
+        }
+    }
+
+    /// Serves one connection until it ends or `stop`. What has arrived whole is answered first.
+    pub(crate) async fn serve(self, mut tcp: TcpStream, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            served = self.converse(&mut tcp) => {
+                if let Err(e) = served {
+                    tracing::debug!(error = %e, "text connection ended early");
+                }
+            }
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn converse(&self, tcp: &mut TcpStream) -> io::Result<()> {
+        let mut unread = BytesMut::new();
+        let mut replies = Vec::new();
+        // Where the search for the next LF goes on: a long line is not searched again and again.
+        let mut searched = 0;
+        let mut is_heard = true;
+        loop {
+            tcp.readable().await?;
+            unread.reserve(READ);
+            match tcp.try_read_buf(&mut unread) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(e) => return Err(e),
+            }
+            let mut handled = 0;
+            while let Some(at) = unread[searched..].iter().position(|byte| *byte == b'\n') {
+                let end = searched + at;
+                let reply = self.handle(&unread[..end]).await;
+                replies.extend_from_slice(word(reply));
+                unread.advance(end + 1);
+                searched = 0;
+                handled += 1;
+                if handled % BATCH == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            searched = unread.len();
+            // A backend that has gone without reading its replies is heard to the end.
+            if is_heard && !replies.is_empty() {
+                is_heard = tcp.write_all(&replies).await.is_ok();
+            }
+            replies.clear();
+            if unread.len() >= self.max_line {
+                tracing::debug!(bytes = unread.len(), "line too long, connection cut");
+                return Ok(());
+            }
+            if unread.is_empty() {
+                // An idle connection keeps no buffer.
+                unread = BytesMut::new();
+            }
+        }
+    }
+
+    /// Does what a line asks for.
+    async fn handle(&self, line: &[u8]) -> Reply {
+        let order = Line::read(line).and_then(|line| line.order(self.extensions));
+        match order {
+            Ok(Order::Push(target, content)) => {
+                let push = Push::new(target, Arc::<str>::from(content).into());
+                self.hub.publish(push).await.into()
+            }
+            Ok(Order::IsOnline(uid)) => found(self.hub.is_online(&uid)),
+            Ok(Order::Kick(uid)) => found(self.hub.disconnect(&uid)),
+            Err(fault) => {
+                tracing::debug!(%fault, "line refused");
+                Reply::Fail
+            }
+        }
+    }
+}
+
+fn found(is_there: bool) -> Reply {
+    if is_there { Reply::Ok } else { Reply::Offline }
+}
+
+/// The port knows two words: `fail` is also said of a user who is not there.
+fn word(reply: Reply) -> &'static [u8] {
+    match reply {
+        Reply::Ok => b"ok\n",
+        Reply::Offline | Reply::Fail => b"fail\n",
+    }
+}

@@ -1,0 +1,135 @@
+//! The UDP push port of Swoole's example: each packet is a JSON object and goes verbatim to the
+//! pages whose subscription it concerns. There is never an answer, and UDP loses packets: the text
+//! port is the reliable way in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use socket2::{Domain, Socket, Type};
+use tokio::net::UdpSocket;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Secret;
+use crate::hub::Hub;
+use crate::php::json::{self, Member};
+use crate::push::{Push, Target};
+use crate::topic::TopicReader;
+
+/// The largest payload that UDP over IPv4 carries is 65,507 bytes.
+const MAX_PACKET: usize = 65_536;
+
+/// What the kernel keeps of a burst.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Packets handled before the pages that they are for get their turn to be written to.
+const BATCH: usize = 64;
+
+/// The ingress, with its port open.
+#[derive(Debug)]
+pub(crate) struct UdpIngress {
+    socket: UdpSocket,
+    address: SocketAddr,
+}
+
+/// Why a packet goes nowhere.
+#[derive(Debug, thiserror::Error)]
+enum InvalidPacket {
+    #[error("not valid UTF-8")]
+    NotUtf8,
+    #[error("not a JSON object: {0}")]
+    NotObject(serde_json::Error),
+    #[error("the secret is missing or wrong")]
+    Secret,
+    #[error("no topic key")]
+    NoTopic,
+}
+
+impl UdpIngress {
+    /// Opens `address`; port 0 takes a free one.
+    pub(crate) fn bind(address: SocketAddr) -> std::io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+        socket.set_nonblocking(true)?;
+        // The kernel may grant less.
+        socket.set_recv_buffer_size(RECEIVE_BUFFER).ok();
+        socket.bind(&address.into())?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    /// The address that is open.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes packets in their order until `stop`.
+    pub(crate) async fn run(
+        self,
+        hub: Arc<Hub>,
+        topics: Arc<TopicReader>,
+        secret: Secret,
+        stop: CancellationToken,
+    ) {
+        let mut packet = vec![0; MAX_PACKET];
+        let mut handled = 0;
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                received = self.socket.recv_from(&mut packet) => received,
+            };
+            // An error here is one that an earlier send met, and we send nothing.
+            let Ok((length, peer)) = received else {
+                continue;
+            };
+            match read(&packet[..length], &topics, &secret) {
+                Ok(push) => {
+                    hub.publish(push).await;
+                }
+                Err(fault) => tracing::debug!(%peer, %fault, "packet ignored"),
+            }
+            handled += 1;
+            if handled % BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+fn read(packet: &[u8], topics: &TopicReader, secret: &Secret) -> Result<Push, InvalidPacket> {
+    let text = std::str::from_utf8(packet).map_err(|_| InvalidPacket::NotUtf8)?;
+    let asks = !secret.is_empty();
+    let (mut pairs, mut shown) = (Vec::new(), None);
+    json::members(
+        text,
+        |_| true,
+        |name, value| {
+            if asks && name == "secret" {
+                shown = Some(value);
+            } else if let Some(value) = value.to_text() {
+                pairs.extend(topics.pair(&name, &value));
+            }
+        },
+    )
+    .map_err(InvalidPacket::NotObject)?;
+    let content = if asks {
+        match shown {
+            Some(Member::Text(shown)) if secret.is(&shown) => without_secret(text)?,
+            _ => return Err(InvalidPacket::Secret),
+        }
+    } else {
+        Arc::from(text)
+    };
+    if pairs.is_empty() {
+        return Err(InvalidPacket::NoTopic);
+    }
+    let topic = topics.topic(pairs);
+    Ok(Push::new(Target::Topic(topic), content.into()))
+}
+
+/// The packet as pages get it. Every other member stays as it was written, byte for byte.
+fn without_secret(text: &str) -> Result<Arc<str>, InvalidPacket> {
+    json::without_member(text, "secret")
+        .map(Arc::from)
+        .map_err(InvalidPacket::NotObject)
+}
