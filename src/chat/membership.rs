@@ -83,7 +83,14 @@ impl InFlight {
         self.count.load(Ordering::SeqCst) < MAX_IN_FLIGHT
     }
 
-    /// Waits until one has landed.
+    /// Waits until none is left.
+    pub(crate) async fn all_landed(&self) {
+        while self.count.load(Ordering::SeqCst) > 0 {
+            self.landed().await;
+        }
+    }
+
+    /// Waits until one has landed. For one caller at a time.
     pub(crate) async fn landed(&self) {
         self.changed.notified().await;
     }

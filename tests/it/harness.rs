@@ -16,6 +16,12 @@ use futures_util::FutureExt as _;
 use http::{Answer, Http};
 use page::{Dialect, EIO4_WEBSOCKET, Page};
 
+/// Any free port.
+pub(crate) const FREE: Option<SocketAddr> = Some(SocketAddr::new(
+    std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    0,
+));
+
 /// How long a condition may take to come true before the test fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
 
@@ -55,22 +61,51 @@ impl Server {
     }
 
     pub(crate) fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        let free = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let opened = Self::open_with(change).now_or_never();
+        opened.expect("without a store there is nothing to wait for")
+    }
+
+    /// A server that may keep records.
+    pub(crate) async fn open_with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
-        config.socketio.listen = free;
-        config.http.listen = free;
+        config.socketio.listen = FREE;
+        config.http.listen = FREE;
         config.web.listen = None;
         config.presence.interval = Duration::from_secs(3600);
         change(&mut config);
         config
             .validate()
             .expect("the test's configuration is sound");
-        let bound = App::bind(config).now_or_never();
-        let bound = bound.expect("without a store there is nothing to wait for");
-        let app = bound.expect("a free port can be opened");
+        let app = App::bind(config).await;
+        let app = app.expect("a free port, and the store, can be opened");
         let addrs = app.addrs();
         tokio::spawn(app.run(std::future::pending()));
         Self { addrs }
+    }
+
+    /// Where pages of the uid websocket connect.
+    pub(crate) fn uid_socket(&self) -> SocketAddr {
+        self.addrs.uid_socket.expect("the gateway is on")
+    }
+
+    /// Where backends push lines.
+    pub(crate) fn text(&self) -> SocketAddr {
+        self.addrs.text.expect("the ingress is on")
+    }
+
+    /// Where pages of the topic websocket connect.
+    pub(crate) fn topic_socket(&self) -> SocketAddr {
+        self.addrs.topic_socket.expect("the gateway is on")
+    }
+
+    /// Where backends push packets.
+    pub(crate) fn udp(&self) -> SocketAddr {
+        self.addrs.udp.expect("the ingress is on")
+    }
+
+    /// Where pages chat.
+    pub(crate) fn chat(&self) -> SocketAddr {
+        self.addrs.chat.expect("the gateway is on")
     }
 
     /// Where pages connect.

@@ -38,8 +38,12 @@ impl Talk {
                 self.groups.may_address(&of).map_err(|e| e.to_string())?;
                 let of = of.conversation_of(&me);
                 let (chat, reference) = (Arc::clone(&self.socket.chat), reference.clone());
-                let answer = history(chat, of, before, limit, reference);
-                self.work = Some(Work::Answer(Box::pin(answer)));
+                let in_flight = Arc::clone(&self.in_flight);
+                self.work = Some(Work::Answer(Box::pin(async move {
+                    // What the page has sent before belongs to it.
+                    in_flight.all_landed().await;
+                    history(chat, of, before, limit, reference).await
+                })));
             }
             Order::Join { group, since } => self.join(group, since, reference)?,
             Order::Leave(group) => {
