@@ -15,6 +15,34 @@ use crate::store::sql;
 use crate::store::{MessageStore, Options, Retention, StoreError};
 use crate::uid::Uid;
 
+/// By kind, name, before, limit.
+const BEFORE: &str = "
+    SELECT r.id, r.at, r.sender, r.body FROM addressees a JOIN records r ON r.id = a.record
+    WHERE a.kind = $1 AND a.name = $2 AND a.record < $3
+    ORDER BY a.record DESC LIMIT $4";
+
+/// By one, other, before, limit. The two may be the same, so the union must not count twice.
+const BETWEEN: &str = "
+    SELECT id, at, sender, body FROM records WHERE id IN (
+        SELECT record FROM (
+            SELECT record FROM addressees
+            WHERE kind = 0 AND name = $1 AND sender = $2 AND record < $3
+            ORDER BY record DESC LIMIT $4
+        ) AS one
+        UNION
+        SELECT record FROM (
+            SELECT record FROM addressees
+            WHERE kind = 0 AND name = $2 AND sender = $1 AND record < $3
+            ORDER BY record DESC LIMIT $4
+        ) AS other
+    ) ORDER BY id DESC LIMIT $4";
+
+/// By kind, name, since, until, limit.
+const AFTER: &str = "
+    SELECT r.id, r.at, r.sender, r.body FROM addressees a JOIN records r ON r.id = a.record
+    WHERE a.kind = $1 AND a.name = $2 AND a.record > $3 AND a.record <= $4
+    ORDER BY a.record LIMIT $5";
+
 const MIGRATIONS: [(&str, &str); 1] = [(
     "records",
     include_str!("migrations/postgres/0001_records.sql"),
@@ -103,10 +131,10 @@ impl MessageStore for PostgresStore {
         let mut lease = self.connections.lend().await?;
         let (connection, deadline) = lease.parts();
         let query = match of {
-            Conversation::Between(one, other) => sqlx::query_as(sql::BETWEEN)
+            Conversation::Between(one, other) => sqlx::query_as(BETWEEN)
                 .bind(sql::uid(one))
                 .bind(sql::uid(other)),
-            Conversation::Group(group) => sqlx::query_as(sql::BEFORE)
+            Conversation::Group(group) => sqlx::query_as(BEFORE)
                 .bind(sql::GROUP)
                 .bind(sql::group(group)),
         };
@@ -125,7 +153,7 @@ impl MessageStore for PostgresStore {
         let mut lease = self.connections.lend().await?;
         let (connection, deadline) = lease.parts();
         let (kind, name) = sql::key(addressee);
-        let query = sqlx::query_as(sql::AFTER)
+        let query = sqlx::query_as(AFTER)
             .bind(kind)
             .bind(name)
             .bind(sql::number(since.0))

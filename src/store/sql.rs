@@ -18,34 +18,6 @@ pub(super) const GROUP: i16 = 1;
 
 pub(super) const NEWEST: &str = "SELECT last FROM counters";
 
-/// By kind, name, before, limit.
-pub(super) const BEFORE: &str = "
-    SELECT r.id, r.at, r.sender, r.body FROM addressees a JOIN records r ON r.id = a.record
-    WHERE a.kind = $1 AND a.name = $2 AND a.record < $3
-    ORDER BY a.record DESC LIMIT $4";
-
-/// By one, other, before, limit. The two may be the same, so the union must not count twice.
-pub(super) const BETWEEN: &str = "
-    SELECT id, at, sender, body FROM records WHERE id IN (
-        SELECT record FROM (
-            SELECT record FROM addressees
-            WHERE kind = 0 AND name = $1 AND sender = $2 AND record < $3
-            ORDER BY record DESC LIMIT $4
-        ) AS one
-        UNION
-        SELECT record FROM (
-            SELECT record FROM addressees
-            WHERE kind = 0 AND name = $2 AND sender = $1 AND record < $3
-            ORDER BY record DESC LIMIT $4
-        ) AS other
-    ) ORDER BY id DESC LIMIT $4";
-
-/// By kind, name, since, until, limit.
-pub(super) const AFTER: &str = "
-    SELECT r.id, r.at, r.sender, r.body FROM addressees a JOIN records r ON r.id = a.record
-    WHERE a.kind = $1 AND a.name = $2 AND a.record > $3 AND a.record <= $4
-    ORDER BY a.record LIMIT $5";
-
 /// By uid.
 pub(super) const CURSOR: &str = "SELECT record FROM cursors WHERE uid = $1";
 

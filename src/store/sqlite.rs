@@ -1,6 +1,8 @@
 //! The store in a SQLite file: one connection writes, a few read beside it. Owns the SQL that only
 //! SQLite speaks; knows neither hub nor wires.
 
+mod queries;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,7 +30,7 @@ const MIGRATIONS: [(&str, &str); 1] = [(
 const READERS: u32 = 4;
 
 /// How many rows one statement inserts. A few sizes only, so that each is prepared once.
-const ROWS: [usize; 4] = [256, 32, 4, 1];
+const ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
 
 /// How long to wait before trying again to open a file that another process is opening.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -117,11 +119,17 @@ impl SqliteStore {
     ) -> Result<RecordId, sqlx::Error> {
         // Immediate: a transaction that began by reading could find its snapshot outdated.
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let drawn = "UPDATE counters SET last = last + $1 RETURNING last - $1 + 1";
-        let first: i64 = sqlx::query_scalar(drawn)
+        let drawn = "UPDATE counters SET last = last + $1 RETURNING last - $1 + 1, indexed";
+        let (first, indexed): (i64, i64) = sqlx::query_as(drawn)
             .bind(sql::count(drafts.len()))
             .fetch_one(&mut *transaction)
             .await?;
+        if first - indexed > queries::MAX_UNINDEXED {
+            for statement in queries::FILL_IN {
+                let query = sqlx::query(statement).bind(first - 1);
+                query.execute(&mut *transaction).await?;
+            }
+        }
         let records: Vec<_> = (first..).zip(drafts).collect();
         let bind = |statement: Statement<'static>, (id, draft): &(i64, &Draft)| {
             statement
@@ -186,10 +194,10 @@ impl MessageStore for SqliteStore {
         let mut lease = self.readers.lend().await?;
         let (connection, deadline) = lease.parts();
         let query = match of {
-            Conversation::Between(one, other) => sqlx::query_as(sql::BETWEEN)
+            Conversation::Between(one, other) => sqlx::query_as(queries::BETWEEN)
                 .bind(sql::uid(one))
                 .bind(sql::uid(other)),
-            Conversation::Group(group) => sqlx::query_as(sql::BEFORE)
+            Conversation::Group(group) => sqlx::query_as(queries::BEFORE)
                 .bind(sql::GROUP)
                 .bind(sql::group(group)),
         };
@@ -208,7 +216,7 @@ impl MessageStore for SqliteStore {
         let mut lease = self.readers.lend().await?;
         let (connection, deadline) = lease.parts();
         let (kind, name) = sql::key(addressee);
-        let query = sqlx::query_as(sql::AFTER)
+        let query = sqlx::query_as(queries::AFTER)
             .bind(kind)
             .bind(name)
             .bind(sql::number(since.0))
@@ -343,10 +351,7 @@ async fn oldest(
 /// Removes all records up to `last`.
 async fn remove(connection: &mut SqliteConnection, last: i64) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    for statement in [
-        "DELETE FROM addressees WHERE record <= $1",
-        "DELETE FROM records WHERE id <= $1",
-    ] {
+    for statement in queries::REMOVE {
         let query = sqlx::query(statement).bind(last);
         query.execute(&mut *transaction).await?;
     }

@@ -17,7 +17,10 @@ export const VERSIONS = ['1.4.8', '1.7.4', '2.5.0', '3.1.3', '4.x'];
 export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 
 const BINARY = process.env.CAMPANILE_BIN || `${REPOSITORY}target/release/campanile`;
-const LISTENERS = ['socketio', 'http', 'web'];
+const ALWAYS = ['socketio', 'http', 'web'];
+/** Off unless a test wants them, as in the program. */
+const COUSINS = ['uid_socket', 'text', 'topic_socket', 'udp', 'chat'];
+const LISTENERS = [...ALWAYS, ...COUSINS];
 
 const alive = new Set();
 process.on('exit', () => {
@@ -67,14 +70,15 @@ export function within(ms, promise, what) {
 function listenSetting(listener, extraArgs) {
   const prefix = `${listener}.listen=`;
   const own = extraArgs.filter((arg) => arg.startsWith(prefix)).at(-1);
-  return own === undefined ? '127.0.0.1:0' : own.slice(prefix.length);
+  if (own !== undefined) return own.slice(prefix.length);
+  return ALWAYS.includes(listener) ? '127.0.0.1:0' : '';
 }
 
 /** The arguments of a start; a listener that has a port already keeps it. */
 function serveArguments(extraArgs, ports) {
   const fixed = (listener, setting) => (ports[listener] ? setting.replace(/:0$/, `:${ports[listener]}`) : setting);
   const args = ['serve'];
-  for (const listener of LISTENERS) args.push('--set', `${listener}.listen=${fixed(listener, '127.0.0.1:0')}`);
+  for (const listener of ALWAYS) args.push('--set', `${listener}.listen=${fixed(listener, '127.0.0.1:0')}`);
   args.push('--set', 'log.format=json');
   for (const arg of extraArgs) {
     const listener = LISTENERS.find((name) => arg.startsWith(`${name}.listen=`));
@@ -190,6 +194,7 @@ export async function startServer(extraArgs = []) {
     socketio: run.endpoints.socketio,
     http: run.endpoints.http,
     web: run.endpoints.web ?? null,
+    ...Object.fromEntries(COUSINS.map((name) => [name, run.endpoints[name] ?? null])),
     pid: run.child.pid,
     logs,
     stop: () => (stopping ??= end(run)),

@@ -5,6 +5,7 @@ mod harness;
 mod aborted;
 mod config;
 mod crowd;
+mod durable;
 mod environment;
 mod forms;
 mod frames;

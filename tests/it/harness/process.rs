@@ -67,6 +67,16 @@ impl Process {
         }
     }
 
+    /// Where a listener is that is told of after `http`. Ask in the order of the log.
+    pub(crate) async fn listens(&mut self, listener: &str) -> SocketAddr {
+        logged_address(&mut self.log, listener).await
+    }
+
+    /// Ends it as the kernel or a power cut would: at once, without a word.
+    pub(crate) async fn is_killed(&mut self) {
+        self.child.kill().await.expect("it is our child");
+    }
+
     /// Sends a signal, by its name without `SIG`.
     pub(crate) async fn signal(&self, name: &str) {
         let id = self.child.id().expect("the process runs").to_string();
