@@ -1,11 +1,11 @@
 # make run     fetches what is missing, builds release, starts the server with the demo page
 # make test    installs what the tests need, starts real servers, runs everything
-# make bench   compares with a bare socketioxide server, in one run
+# make bench   compares with a bare socketioxide server, and measures text pushes and the chat
 # Debian with Rust, Node and root is all that is assumed.
 
 CLIENTS := tests/clients
 BIN := target/release/campanile
-DEBIAN := curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji
+DEBIAN := curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql
 
 .PHONY: run test bench build tools lint rust-test client-test conformance budgets clean
 
@@ -31,18 +31,20 @@ client-test: tools build $(CLIENTS)/node_modules web-demo/node_modules
 conformance: build $(CLIENTS)/node_modules
 	node --test tests/conformance/recorded.test.mjs
 
-bench: build
+bench: build $(CLIENTS)/node_modules
 	cargo build --release --locked --example bare
 	node benches/compare.mjs
+	node benches/cousins.mjs
 
-budgets: build
+budgets: build $(CLIENTS)/node_modules
 	cargo build --release --locked --example bare
 	node benches/compare.mjs --quick --check
+	node benches/cousins.mjs --quick --check
 
 # Installed once; nothing is fetched when all of it is there.
 tools:
 	@if ! command -v curl >/dev/null || ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
-	  || ! fc-list 2>/dev/null | grep -qi wqy; then \
+	  || ! fc-list 2>/dev/null | grep -qi wqy || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(DEBIAN); \
 	fi
 

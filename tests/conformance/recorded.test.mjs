@@ -1,4 +1,5 @@
-// Replays the cases recorded from the PHP original (push.json, socket.json) against a real server.
+// Replays the cases recorded from the PHP originals (push.json, socket.json, uid-socket.json) against
+// a real server.
 // Every case that a deployment relies on has to match, but for those in deviations.json, each with
 // its reason; a deviation that no longer deviates has to leave the list. The cases that killed the
 // original have to be survived.
@@ -55,4 +56,17 @@ test('what killed the original is survived', async (t) => {
   const socket = await replay(server, ['--crash', '--only-socket', '--group', 'crash']);
   assert.deepEqual([...socket.badKeep, ...socket.badOther], []);
   assert.equal(await server.push({ type: 'publish', content: 'alive' }), 'ok');
+});
+
+test('the uid websocket and its text port do as the original did, less its bugs', async (t) => {
+  const server = await startServer(['--set', 'uid_socket.listen=127.0.0.1:0', '--set', 'text.listen=127.0.0.1:0']);
+  t.after(() => server.stop());
+  const ports = [server.uid_socket.port, server.text.port].map(String);
+  const replayed = await new Promise((resolve) => {
+    const args = [here('uid-socket-run.mjs'), ...ports, '--profile', 'proposed'];
+    execFile(process.execPath, args, { maxBuffer: 1 << 26 }, (_error, stdout, stderr) => resolve(stdout + stderr));
+  });
+  const [, passed, failed] = /^(\d+) passed, (\d+) failed/m.exec(replayed) ?? assert.fail(replayed);
+  assert.equal(Number(failed), 0, replayed);
+  assert.ok(Number(passed) >= 60, replayed);
 });

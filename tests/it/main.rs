@@ -20,6 +20,7 @@ mod requests;
 mod shutdown;
 mod stall;
 mod store;
+mod store_many;
 mod store_trouble;
 mod web;
 mod wire;

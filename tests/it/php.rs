@@ -2,13 +2,22 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio_tungstenite::client_async;
+use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::Server;
 use crate::harness::process::output_of;
+use crate::harness::{FREE, Server, within};
 
 /// Runs a script with the push port's address and gives what it printed.
 async fn php(server: &Server, script: &str, arguments: &[&str]) -> String {
+    php_at(format!("http://{}/", server.http()), script, arguments).await
+}
+
+/// Runs a script with any address.
+async fn php_at(address: String, script: &str, arguments: &[&str]) -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/php");
     let mut version = Command::new("php");
     version.args(["-r", "exit(extension_loaded('curl') ? 0 : 1);"]);
@@ -22,7 +31,7 @@ async fn php(server: &Server, script: &str, arguments: &[&str]) -> String {
     command
         .args(["-d", "error_reporting=-1", "-d", "display_errors=stderr"])
         .arg(format!("{folder}/{script}"))
-        .arg(format!("http://{}/", server.http()))
+        .arg(address)
         .args(arguments);
     let output = output_of(command).await;
     let complaints = String::from_utf8_lossy(&output.stderr);
@@ -121,4 +130,40 @@ async fn several_users_are_named_by_an_array() {
         assert_eq!(printed, "offline", "{form}");
     }
     server.nothing_else_comes_to([&mut alice, &mut bob]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_by_stream_socket_client_is_answered_ok_and_arrives() {
+    let server = Server::start_with(|config| {
+        config.uid_socket.listen = FREE;
+        config.text.listen = FREE;
+    });
+    let tcp = TcpStream::connect(server.uid_socket()).await;
+    let (mut page, _) = client_async("ws://localhost/", tcp.expect("the port is open"))
+        .await
+        .expect("a websocket opens");
+    page.send(Message::text("uid1")).await.expect("it is open");
+    page.send(Message::Ping("taken?".into()))
+        .await
+        .expect("it is open");
+    let pong = within("the pong", page.next()).await;
+    assert!(matches!(pong, Some(Ok(Message::Pong(_)))), "{pong:?}");
+    let line = r#"{"uid":"uid1","percent":"88%"}"#;
+    let lines = [line, r#"{"uid":"nobody"}"#, "hello"];
+    let printed = php_at(server.text().to_string(), "text_line.php", &lines).await;
+    assert_eq!(printed, "ok\nfail\nfail\n");
+    let message = within("the line", page.next()).await.expect("it is open");
+    assert_eq!(message.expect("it is sound"), Message::text(line));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packet_by_php_reaches_who_subscribed() {
+    let server = Server::start_with(|config| config.udp.listen = FREE);
+    let mut page = server.login("alice").await;
+    page.sends(r#"42["subscribe",{"school_id":2}]"#).await;
+    page.is_heard().await;
+    let packet = r#"{"school_id":"2","title":"exam"}"#;
+    let printed = php_at(server.udp().to_string(), "udp_packet.php", &[packet]).await;
+    assert_eq!(printed, "32\n");
+    page.receives(packet).await;
 }
