@@ -164,6 +164,23 @@ pub enum LogFormat {
     Json,
 }
 
+impl Config {
+    /// Every listener by the name of its section; `None` where it is off.
+    #[must_use]
+    pub fn listeners(&self) -> [(&'static str, Option<SocketAddr>); 8] {
+        [
+            ("socketio", self.socketio.listen),
+            ("http", self.http.listen),
+            ("web", self.web.listen),
+            ("uid_socket", self.uid_socket.listen),
+            ("text", self.text.listen),
+            ("topic_socket", self.topic_socket.listen),
+            ("udp", self.udp.listen),
+            ("chat", self.chat.listen),
+        ]
+    }
+}
+
 impl Http {
     /// `max_body` in bytes.
     #[must_use]

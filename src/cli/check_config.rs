@@ -7,12 +7,7 @@ use crate::config::Config;
 
 pub(super) fn run(config: &Config) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
-    let listeners = [
-        ("socketio", config.socketio.listen),
-        ("http", config.http.listen),
-        ("web", config.web.listen),
-    ];
-    for (listener, address) in listeners {
+    for (listener, address) in config.listeners() {
         match address {
             Some(address) => writeln!(out, "{listener}: {address}")?,
             None => writeln!(out, "{listener}: off")?,

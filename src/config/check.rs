@@ -1,5 +1,6 @@
 //! Values that are well-formed but contradict each other or make no sense.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -10,7 +11,7 @@ use crate::config::{AuthMode, Config};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contradiction {
     /// The key, as `section.key`.
-    pub key: &'static str,
+    pub key: String,
     /// What is wrong, and what would be right.
     pub problem: String,
 }
@@ -128,24 +129,22 @@ impl Config {
     }
 
     fn listeners_differ(&self) -> Result<(), Contradiction> {
-        let listeners = [
-            ("socketio.listen", self.socketio.listen),
-            ("http.listen", self.http.listen),
-            ("web.listen", self.web.listen),
-            ("uid_socket.listen", self.uid_socket.listen),
-            ("text.listen", self.text.listen),
-            ("topic_socket.listen", self.topic_socket.listen),
-            ("chat.listen", self.chat.listen),
-        ];
-        for (i, (key, address)) in listeners.iter().enumerate() {
-            let Some(address) = address.filter(|a| a.port() != 0) else {
+        // The one that is not TCP is in nobody's way.
+        let tcp = self
+            .listeners()
+            .into_iter()
+            .filter(|(name, _)| *name != "udp");
+        let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+        for (name, address) in tcp {
+            let Some(address) = address.filter(|address| address.port() != 0) else {
                 continue;
             };
-            let taken = listeners[..i].iter().find(|(_, a)| *a == Some(address));
-            if let Some((other, _)) = taken {
-                let problem = format!("is the address of {other} too; each needs its own");
+            if let Some((other, _)) = taken.iter().find(|(_, known)| *known == address) {
+                let problem = format!("is the address of {other}.listen too; each needs its own");
+                let key = format!("{name}.listen");
                 return Err(Contradiction { key, problem });
             }
+            taken.push((name, address));
         }
         Ok(())
     }
@@ -165,6 +164,6 @@ fn require(holds: bool, key: &'static str, problem: &str) -> Result<(), Contradi
     if holds {
         return Ok(());
     }
-    let problem = problem.to_owned();
+    let (key, problem) = (key.to_owned(), problem.to_owned());
     Err(Contradiction { key, problem })
 }

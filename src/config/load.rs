@@ -257,7 +257,7 @@ impl Layers {
         })?;
         match config.validate() {
             Ok(()) => Ok(config),
-            Err(Contradiction { key, problem }) => Err(self.invalid(key, &problem)),
+            Err(Contradiction { key, problem }) => Err(self.invalid(&key, &problem)),
         }
     }
 

@@ -11,7 +11,7 @@ use campanile::uid::Uid;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Sender, channel};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -66,7 +66,7 @@ fn body(sender: &str, number: usize) -> String {
 }
 
 /// Sends until the connection ends; tells each acknowledgement: the record, and its message.
-async fn sends(address: SocketAddr, sender: String, told: UnboundedSender<(u64, String)>) {
+async fn sends(address: SocketAddr, sender: String, told: Sender<(u64, String)>) {
     let mut page = page(address, &sender).await;
     for number in 0.. {
         let text = Message::text(body(&sender, number));
@@ -83,13 +83,13 @@ async fn sends(address: SocketAddr, sender: String, told: UnboundedSender<(u64, 
         let (record, number) = (answer["id"].as_u64(), answer["ref"].as_u64());
         let number = number.expect("the ref comes back") as usize;
         let record = record.expect("a record has a number");
-        told.send((record, body(&sender, number))).ok();
+        told.send((record, body(&sender, number))).await.ok();
     }
     // Those that had left the server before it ended.
     while let Some(answer) = next(&mut page).await {
         let number = answer["ref"].as_u64().expect("it is an answer") as usize;
         let record = answer["id"].as_u64().expect("a record has a number");
-        told.send((record, body(&sender, number))).ok();
+        told.send((record, body(&sender, number))).await.ok();
     }
 }
 
@@ -100,7 +100,7 @@ async fn what_is_acknowledged_is_kept(url: &str) {
     for kill in 0..KILLS {
         let mut server = Process::start(ANY, ANY, &[&store, chat]).await;
         let address = server.listens("chat").await;
-        let (told, mut acks) = unbounded_channel();
+        let (told, mut acks) = channel(1000);
         let senders: Vec<_> = (0..SENDERS)
             .map(|n| tokio::spawn(sends(address, format!("{kill}.{n}"), told.clone())))
             .collect();
@@ -118,15 +118,15 @@ async fn what_is_acknowledged_is_kept(url: &str) {
             );
         }
         server.is_killed().await;
-        for sender in senders {
-            sender.await.expect("a sender ends with its connection");
-        }
         while let Some((record, body)) = acks.recv().await {
             assert_eq!(
                 acknowledged.insert(record, body),
                 None,
                 "{record} is used twice"
             );
+        }
+        for sender in senders {
+            sender.await.expect("a sender ends with its connection");
         }
     }
     let kept = everything(&*open(url).await).await;
