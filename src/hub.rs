@@ -97,8 +97,7 @@ impl Hub {
     /// It delivers even when presence says that nobody is: a page that is just logging in has
     /// joined its room before it is counted, and then gets the message after all.
     pub async fn publish(&self, push: Push) -> Delivery {
-        let reach = self.reach(&push.target);
-        let pace = self.deliver(&push);
+        let (reach, pace) = self.reach_and_deliver(&push);
         match push.target {
             // A fan-out wakes one writer task a page. Publishers that pipeline must not outrun
             // them: let the writers run before the next push fills their queues further.
@@ -115,25 +114,35 @@ impl Hub {
         }
     }
 
-    /// Hands a push to the pages on this node.
-    pub fn deliver(&self, push: &Push) -> Pace {
-        match &push.target {
-            Target::Everyone => self.deliver_to(Audience::Everyone, push),
-            Target::Users(uids) => self.deliver_to(Audience::Users(uids), push),
-            Target::Group(group) => self.deliver_to(Audience::Group(group), push),
-            Target::Topic(topic) => {
-                let concerned = self.topics.concerned(topic);
-                self.deliver_to(Audience::Subscribers(&concerned), push)
-            }
-        }
+    /// Hands a push to the pages on this node. Says how many sessions it concerned just before; for
+    /// a topic, how many subscriptions.
+    pub fn deliver(&self, push: &Push) -> usize {
+        self.reach_and_deliver(push).0
     }
 
-    fn deliver_to(&self, audience: Audience<'_>, push: &Push) -> Pace {
+    fn reach_and_deliver(&self, push: &Push) -> (usize, Pace) {
+        let (reach, audience, concerned);
+        match &push.target {
+            Target::Everyone => {
+                (reach, audience) = (self.registry.presence().pages, Audience::Everyone);
+            }
+            Target::Users(uids) => {
+                reach = uids.iter().map(|uid| self.registry.sessions(uid)).sum();
+                audience = Audience::Users(uids);
+            }
+            Target::Group(group) => {
+                (reach, audience) = (self.groups.sessions(group), Audience::Group(group));
+            }
+            Target::Topic(topic) => {
+                concerned = self.topics.concerned(topic);
+                (reach, audience) = (concerned.len(), Audience::Subscribers(&concerned));
+            }
+        }
         let paces = self
             .egresses
             .iter()
             .map(|egress| egress.deliver(audience, push));
-        paces.max().unwrap_or(Pace::Kept)
+        (reach, paces.max().unwrap_or(Pace::Kept))
     }
 
     /// Counts one more session of `uid`, until the [`Session`] is dropped. `None` is a guest: a
@@ -188,16 +197,6 @@ impl Hub {
     #[must_use]
     pub fn online(&self, limit: usize) -> Vec<(Uid, usize)> {
         self.registry.users(limit)
-    }
-
-    /// How many sessions a push to `target` concerns. For a topic: how many subscriptions.
-    fn reach(&self, target: &Target) -> usize {
-        match target {
-            Target::Everyone => self.registry.presence().pages,
-            Target::Users(uids) => uids.iter().map(|uid| self.registry.sessions(uid)).sum(),
-            Target::Group(group) => self.groups.sessions(group),
-            Target::Topic(topic) => self.topics.concerned(topic).len(),
-        }
     }
 }
 

@@ -173,13 +173,12 @@ impl Recorder {
         self.begun.store(id.0, Ordering::SeqCst);
         let mut delivered = 0;
         if let Some(mut push) = push {
-            delivered = self.hub.reach(&push.target);
             push.record = Some(Recorded {
                 id,
                 at: draft.at,
                 sender: draft.sender,
             });
-            self.hub.deliver(&push);
+            delivered = self.hub.deliver(&push);
         }
         Kept { id, delivered }
     }

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
@@ -20,6 +21,9 @@ const MAX_PACKET: usize = 65_536;
 
 /// What the kernel keeps of a burst.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
+
+/// How long to wait after a fault of the port itself, which is most likely to stay for a while.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Packets handled before the pages that they are for get their turn to be written to.
 const BATCH: usize = 64;
@@ -78,9 +82,13 @@ impl UdpIngress {
                 () = stop.cancelled() => return,
                 received = self.socket.recv_from(&mut packet) => received,
             };
-            // An error here is one that an earlier send met, and we send nothing.
-            let Ok((length, peer)) = received else {
-                continue;
+            let (length, peer) = match received {
+                Ok(received) => received,
+                Err(e) => {
+                    tracing::debug!(error = %e, "packet not received");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
             };
             match read(&packet[..length], &topics, &secret) {
                 Ok(push) => {
