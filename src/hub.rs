@@ -121,28 +121,27 @@ impl Hub {
     }
 
     fn reach_and_deliver(&self, push: &Push) -> (usize, Pace) {
-        let (reach, audience, concerned);
-        match &push.target {
-            Target::Everyone => {
-                (reach, audience) = (self.registry.presence().pages, Audience::Everyone);
-            }
+        let (reach, audience) = match &push.target {
+            Target::Everyone => (self.registry.presence().pages, Audience::Everyone),
             Target::Users(uids) => {
-                reach = uids.iter().map(|uid| self.registry.sessions(uid)).sum();
-                audience = Audience::Users(uids);
+                let reach = uids.iter().map(|uid| self.registry.sessions(uid)).sum();
+                (reach, Audience::Users(uids))
             }
-            Target::Group(group) => {
-                (reach, audience) = (self.groups.sessions(group), Audience::Group(group));
-            }
+            Target::Group(group) => (self.groups.sessions(group), Audience::Group(group)),
             Target::Topic(topic) => {
-                concerned = self.topics.concerned(topic);
-                (reach, audience) = (concerned.len(), Audience::Subscribers(&concerned));
+                return self.topics.with_concerned(topic, |concerned| {
+                    let pace = self.deliver_to(Audience::Subscribers(concerned), push);
+                    (concerned.len(), pace)
+                });
             }
-        }
-        let paces = self
-            .egresses
-            .iter()
-            .map(|egress| egress.deliver(audience, push));
-        (reach, paces.max().unwrap_or(Pace::Kept))
+        };
+        (reach, self.deliver_to(audience, push))
+    }
+
+    fn deliver_to(&self, audience: Audience<'_>, push: &Push) -> Pace {
+        let egresses = self.egresses.iter();
+        let paces = egresses.map(|egress| egress.deliver(audience, push));
+        paces.max().unwrap_or(Pace::Kept)
     }
 
     /// Counts one more session of `uid`, until the [`Session`] is dropped. `None` is a guest: a

@@ -49,8 +49,13 @@ impl Topics {
         }
     }
 
-    /// The subscriptions that `topic` concerns, each once.
-    pub(super) fn concerned(&self, topic: &Topic) -> Box<[Subscription]> {
+    /// Gives `deliver` the subscriptions that `topic` concerns, each once. No subscription comes or
+    /// goes meanwhile: a page that changes its own is found by the old or by the new one.
+    pub(super) fn with_concerned<T>(
+        &self,
+        topic: &Topic,
+        deliver: impl FnOnce(&[Subscription]) -> T,
+    ) -> T {
         let index = self.lock();
         let mut concerned = Vec::new();
         for pair in topic.pairs() {
@@ -59,11 +64,11 @@ impl Topics {
             let candidates = candidates.filter(|s| is_first_in_common(s, topic, pair));
             concerned.extend(candidates.filter(|s| topic.concerns(s)).cloned());
         }
-        concerned.into()
+        deliver(&concerned)
     }
 
     fn lock(&self) -> MutexGuard<'_, Index> {
-        // Nothing that can panic runs under this lock.
+        // A delivery that panics leaves the index as it was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

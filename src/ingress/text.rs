@@ -72,6 +72,9 @@ impl TextIngress {
             let mut handled = 0;
             while let Some(at) = unread[searched..].iter().position(|byte| *byte == b'\n') {
                 let end = searched + at;
+                if end >= self.max_line {
+                    return Ok(self.refuse_length(end));
+                }
                 let reply = self.handle(&unread[..end]).await;
                 replies.extend_from_slice(word(reply));
                 unread.advance(end + 1);
@@ -88,14 +91,18 @@ impl TextIngress {
             }
             replies.clear();
             if unread.len() >= self.max_line {
-                tracing::debug!(bytes = unread.len(), "line too long, connection cut");
-                return Ok(());
+                return Ok(self.refuse_length(unread.len()));
             }
             if unread.is_empty() {
                 // An idle connection keeps no buffer.
                 unread = BytesMut::new();
             }
         }
+    }
+
+    /// A line of at least so many bytes ends its connection: what follows it cannot be told apart.
+    fn refuse_length(&self, bytes: usize) {
+        tracing::debug!(bytes, most = self.max_line, "line too long, connection cut");
     }
 
     /// Does what a line asks for.

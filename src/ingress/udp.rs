@@ -135,7 +135,7 @@ fn read(packet: &[u8], topics: &TopicReader, secret: &Secret) -> Result<Push, In
     Ok(Push::new(Target::Topic(topic), content.into()))
 }
 
-/// The packet as pages get it. Every other member stays as it was written, byte for byte.
+/// The packet as pages get it. Every other value stays as it was written, byte for byte.
 fn without_secret(text: &str) -> Result<Arc<str>, InvalidPacket> {
     json::without_member(text, "secret")
         .map(Arc::from)

@@ -81,7 +81,8 @@ fn check_surrogates(text: &str) -> Result<(), serde_json::Error> {
 }
 
 /// The object `text` without its members of that name. The values of the others stay byte for
-/// byte.
+/// byte; their names are written anew, without escapes that JSON does not need, and white space
+/// between members goes.
 ///
 /// # Errors
 /// When `text` is not one JSON object.

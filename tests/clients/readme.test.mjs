@@ -1,17 +1,22 @@
 // Owns the proof that README.md is true where it can be run: its pushes, its settings,
-// its benchmark and its page, each taken from the text as it stands there. Also keeps
-// README.zh.md in step with it: same commands, same shape, same figures.
+// its benchmark, its pages, its tokens and the table of the chat's messages, each taken from
+// the text as it stands there. Also keeps README.zh.md in step with it: same commands, same
+// shape, same figures.
 
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
+import dgram from 'node:dgram';
 import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import http from 'node:http';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { test } from 'node:test';
-import { DEADLINE_MS, REPOSITORY, afterwards, connect, launchChromium, startServer } from './harness.mjs';
+import { after, test } from 'node:test';
+import { DEADLINE_MS, REPOSITORY, afterwards, connect, launchChromium, startServer, within } from './harness.mjs';
+import { Page } from './page.mjs';
 
 const BINARY = path.resolve(process.env.CAMPANILE_BIN || `${REPOSITORY}target/release/campanile`);
+const CHAT = 'A chat that keeps its records';
 const COMMAND_DEADLINE_MS = 30_000;
 const PEOPLE = ['alice', 'bob'];
 const ENGLISH = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
@@ -47,9 +52,10 @@ function codeBlocks(markdown) {
   return blocks.map(({ language, lines }) => ({ language, lines }));
 }
 
-/** The text from a heading of the second level to the next one. */
+/** The text from a heading of the second level to the next one, or from one of the third to the next of either. */
 function section(heading) {
-  const found = ENGLISH.split(/^## /m).find((part) => part.startsWith(`${heading}\n`));
+  const parts = [/^## /m, /^###? /m].flatMap((level) => ENGLISH.split(level));
+  const found = parts.find((part) => part.startsWith(`${heading}\n`));
   assert.ok(found, `README.md has a section "${heading}"`);
   return found;
 }
@@ -68,11 +74,22 @@ function tableRows(markdown) {
   return rows.map((row) => row.split('|').slice(1, -1).map((cell) => cell.trim()));
 }
 
+/** The table of listeners: {name, isOff, address}. */
+function listeners() {
+  return tableRows(section('Settings')).slice(2).map(([name, cell]) => {
+    const [, off, address] = /^(off; )?`([\d.]+:\d+)`$/.exec(cell) ?? [];
+    assert.ok(address, `an address of ${name}: ${cell}`);
+    return { name: name.replace(/[`[\]]/g, ''), isOff: off !== undefined, address };
+  });
+}
+
 /** A text of the README with the ports of `server` in place of the usual ones. */
 function addressed(text, server) {
-  const changed = text
-    .replaceAll('127.0.0.1:2120', `127.0.0.1:${server.socketio.port}`)
-    .replaceAll('127.0.0.1:2121', `127.0.0.1:${server.http.port}`);
+  const usual = new Map(listeners().map(({ name, address }) => [address.split(':')[1], name]));
+  const changed = text.replace(/127\.0\.0\.1:(\d+)/g, (address, port) => {
+    const there = server[usual.get(port)];
+    return there ? `127.0.0.1:${there.port}` : address;
+  });
   assert.notEqual(changed, text, `it names a port of the server: ${text}`);
   return changed;
 }
@@ -95,23 +112,130 @@ async function succeeds(ran, what) {
   return stdout;
 }
 
-async function ownServer(t, extraArgs) {
-  const server = await startServer(extraArgs);
+async function ownServer(t, settings = []) {
+  const server = await startServer(settings.flatMap((setting) => ['--set', setting]));
   afterwards(t, () => server.stop());
   return server;
 }
 
-/** A server with one page of each of the people, logged in. */
-async function peopled(t) {
-  const server = await ownServer(t);
+async function ownFolder(t) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'campanile-readme-'));
+  afterwards(t, () => rm(folder, { recursive: true }));
+  return folder;
+}
+
+const storeIn = async (t) => `store.url=sqlite:${path.join(await ownFolder(t), 'x.db')}`;
+
+const UID_AND_TEXT = ['uid_socket.listen=127.0.0.1:0', 'text.listen=127.0.0.1:0'];
+
+/** A server with a chat on an empty store. */
+async function chatServer(t, settings = []) {
+  return ownServer(t, ['chat.listen=127.0.0.1:0', await storeIn(t), ...settings]);
+}
+
+function socketioPage(t, server) {
+  const page = connect('4.x', 'websocket only', server);
+  afterwards(t, () => page.close());
+  return page;
+}
+
+/** One Socket.IO page of each of the people, logged in. */
+async function people(t, server) {
   const pages = PEOPLE.map((uid) => {
-    const page = connect('4.x', 'websocket only', server);
-    afterwards(t, () => page.close());
+    const page = socketioPage(t, server);
     page.login(uid);
     return page;
   });
   await Promise.all(pages.map((page) => page.ready()));
-  return { server, pages };
+  return pages;
+}
+
+/** A server with the people. */
+async function peopled(t) {
+  const server = await ownServer(t);
+  return { server, pages: await people(t, server) };
+}
+
+/** Waits until a push to `uid` finds somebody. Pages keep no such probe among their messages. */
+async function online(server, uid) {
+  const end = performance.now() + DEADLINE_MS;
+  while (await server.push({ to: uid, content: 'probe-0' }) !== 'ok') {
+    assert.ok(performance.now() < end, `${uid} is online within ${DEADLINE_MS} ms`);
+  }
+}
+
+let browser;
+after(async () => (await browser)?.close());
+
+async function ownTab(t) {
+  const tab = await (await (browser ??= launchChromium())).newPage();
+  afterwards(t, () => tab.close());
+  tab.setDefaultTimeout(DEADLINE_MS);
+  return tab;
+}
+
+/** A tab of Chromium that runs `markup`, from an origin of its own. The messages of `page` are what it prints. */
+async function inChromium(t, markup, server) {
+  const site = http.createServer((request, response) => {
+    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(`<!doctype html>\n${markup}\n`);
+  });
+  await new Promise((resolve, reject) => site.once('error', reject).listen(0, '127.0.0.1', resolve));
+  afterwards(t, () => new Promise((resolve) => {
+    site.close(resolve);
+    site.closeAllConnections();
+  }));
+  const tab = await ownTab(t);
+  const page = new Page('the printing page', 'websocket only', server);
+  const errors = [];
+  tab.on('pageerror', (error) => errors.push(error.message));
+  tab.on('console', (message) => page.told('new_msg', [message.text()]));
+  await tab.goto(`http://127.0.0.1:${site.address().port}/`);
+  return { page, errors };
+}
+
+/** The block of JavaScript under a heading, running in Chromium. */
+function scriptInChromium(t, heading, server) {
+  return inChromium(t, `<script>\n${addressed(snippet(heading, 'js').join('\n'), server)}\n</script>`, server);
+}
+
+/** A websocket of Chromium to a listener. Its messages are the text frames that came; `emit` sends one. */
+async function rawPage(t, server, listener, query = '') {
+  const tab = await ownTab(t);
+  const page = new Page(`page of ${listener}`, 'websocket only', server);
+  await tab.exposeFunction('told', (kind, detail) => page.told(kind, detail));
+  const send = (text) => tab.evaluate((frame) => window.socket.send(frame), text);
+  page.attach({ login: send, emit: send, close: () => tab.evaluate(() => window.socket.close()) });
+  await tab.evaluate((url) => {
+    window.socket = new WebSocket(url);
+    window.socket.onopen = () => window.told('connect');
+    window.socket.onmessage = ({ data }) => window.told('new_msg', [data]);
+    window.socket.onclose = ({ code }) => window.told('disconnect', code);
+  }, `ws://127.0.0.1:${server[listener].port}/${query}`);
+  await page.connectedTimes(1);
+  return page;
+}
+
+/** Sends a text on a raw page and reads the next message as JSON. */
+async function answered(page, text) {
+  const before = page.messages.length;
+  await page.emit(text);
+  return JSON.parse(await page.until(`an answer to ${text}`, () => page.messages[before]));
+}
+
+/** What the text port answers to a line. */
+function pushLine(server, line) {
+  const socket = net.connect({ ...server.text });
+  const answer = new Promise((resolve, reject) => {
+    let said = '';
+    socket.on('error', reject);
+    socket.on('close', () => reject(new Error(`the text port hung up after ${JSON.stringify(said)}`)));
+    socket.on('data', (bytes) => {
+      said += bytes;
+      if (said.endsWith('\n')) resolve(said);
+    });
+  });
+  socket.write(`${line}\n`);
+  return within(DEADLINE_MS, answer, () => `answer to ${line}`).finally(() => socket.destroy());
 }
 
 /** Each page got exactly `content` if it is one of those it is for, and else nothing. */
@@ -126,8 +250,7 @@ async function reached({ server, pages }, content, whom) {
 
 /** A folder where `campanile` is a command, as for a reader who has installed it. */
 async function shell(t, pid = '') {
-  const folder = await mkdtemp(path.join(tmpdir(), 'campanile-readme-'));
-  afterwards(t, () => rm(folder, { recursive: true }));
+  const folder = await ownFolder(t);
   await symlink(BINARY, path.join(folder, 'campanile'));
   await writeFile(path.join(folder, 'pidof'), `#!/bin/sh\necho ${pid}\n`, { mode: 0o755 });
   const env = { PATH: `${folder}:${process.env.PATH}` };
@@ -140,44 +263,28 @@ test('the README has one curl line for each way to push that is tested here', ()
 
 for (const [index, [content, whom]] of PUSHES.entries()) {
   test(`the curl line that pushes "${content}" is answered ok and reaches ${whom.join(' and ')} alone`, async (t) => {
-    const people = await peopled(t);
-    const line = addressed(snippet('A push', 'sh')[index], people.server);
+    const crowd = await peopled(t);
+    const line = addressed(snippet('A push', 'sh')[index], crowd.server);
     assert.equal(await succeeds(run('sh', ['-c', line]), line), 'ok');
-    await reached(people, content, whom);
+    await reached(crowd, content, whom);
   });
 }
 
 test('the PHP snippet prints ok and reaches alice alone', async (t) => {
-  const people = await peopled(t);
-  const script = addressed(snippet('A push', 'php').join('\n'), people.server);
+  const crowd = await peopled(t);
+  const script = addressed(snippet('A push', 'php').join('\n'), crowd.server);
   assert.equal(await succeeds(run('php', ['-r', script]), script), 'ok');
-  await reached(people, 'hello', ['alice']);
+  await reached(crowd, 'hello', ['alice']);
 });
 
 test('the HTML snippet logs a page of Chromium in, and it prints the online count and a push', async (t) => {
-  const server = await ownServer(t, ['--set', `web.root=${path.join(REPOSITORY, 'web-demo')}`]);
+  const server = await ownServer(t, [`web.root=${path.join(REPOSITORY, 'web-demo')}`]);
   const markup = addressed(snippet('A page', 'html').join('\n'), server);
-  const site = http.createServer((request, response) => {
-    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(`<!doctype html>\n${markup}\n`);
-  });
-  await new Promise((resolve, reject) => site.once('error', reject).listen(0, '127.0.0.1', resolve));
-  afterwards(t, () => new Promise((resolve) => {
-    site.close(resolve);
-    site.closeAllConnections();
-  }));
-  const browser = await launchChromium();
-  afterwards(t, () => browser.close());
-  const tab = await browser.newPage();
-  tab.setDefaultTimeout(DEADLINE_MS);
-  const errors = [];
-  tab.on('pageerror', (error) => errors.push(error.message));
-  const printed = (text) => tab.waitForEvent('console', (message) => message.text() === text);
-
-  const counted = printed('当前<b>1</b>人在线，共打开<b>1</b>个页面');
-  await Promise.all([counted, tab.goto(`http://127.0.0.1:${site.address().port}/`)]);
-  const came = printed('&lt;b&gt;你好&lt;/b&gt;');
-  const pushed = server.push({ to: 'alice', content: '<b>你好</b>' });
-  assert.deepEqual(await Promise.all([pushed, came.then(() => errors)]), ['ok', []]);
+  const { page, errors } = await inChromium(t, markup, server);
+  await page.receives('当前<b>1</b>人在线，共打开<b>1</b>个页面');
+  assert.equal(await server.push({ to: 'alice', content: '<b>你好</b>' }), 'ok');
+  await page.receives('&lt;b&gt;你好&lt;/b&gt;');
+  assert.deepEqual(errors, []);
 });
 
 test('the commands named in the text on settings print sound defaults, and say what is wrong with a file', async (t) => {
@@ -199,10 +306,9 @@ test('the commands named in the text on settings print sound defaults, and say w
 test('the listeners of the table on settings have the defaults it gives', async (t) => {
   const { sh } = await shell(t);
   const checked = (await succeeds(sh('campanile check-config'), 'check-config')).split('\n');
-  const plain = (cell) => cell.replace(/[`[\]]/g, '');
-  const listed = tableRows(section('Settings')).slice(2).map(([name, address]) => [plain(name), plain(address)]);
-  assert.equal(listed.length, 3);
-  for (const [name, address] of listed) assert.ok(checked.includes(`${name}: ${address}`), `${name}: ${address} in\n${checked.join('\n')}`);
+  const listed = listeners().map(({ name, isOff, address }) => `${name}: ${isOff ? 'off' : address}`);
+  assert.equal(listed.length, 8);
+  assert.deepEqual(checked.filter((line) => line.includes(': ')), listed);
 });
 
 test('the lines with --config, the environment and --set work, and later beats earlier', async (t) => {
@@ -236,6 +342,322 @@ test('the bench line, with fewer pages, delivers every message and measures the 
   assert.ok(memory.idle_kib > 0, 'the memory of the process that --pid names');
 });
 
+/** The settings of the lines that turn the other three on, by line: [{name, address}]. */
+function turningOn() {
+  return codeBlocks(section('The other three'))[0].lines.map((line) => {
+    const settings = [...line.matchAll(/ --set (\w+)\.listen=(\S+)/g)].map(([, name, address]) => ({ name, address }));
+    assert.equal(line, `campanile${settings.map(({ name, address }) => ` --set ${name}.listen=${address}`).join('')}`);
+    return { line, settings };
+  });
+}
+
+test('the lines that turn the other three on set the addresses that the table gives, and check-config says so', async (t) => {
+  const { sh } = await shell(t);
+  const lines = turningOn();
+  assert.equal(lines.length, 3);
+  const off = listeners().filter(({ isOff }) => isOff).map(({ name, address }) => ({ name, address }));
+  assert.deepEqual(lines.flatMap(({ settings }) => settings), off);
+  for (const { line, settings } of lines) {
+    const said = (await succeeds(sh(`${line} check-config`), line)).split('\n');
+    const here = (name) => settings.find((setting) => setting.name === name)?.address ?? 'off';
+    assert.deepEqual(off.map(({ name }) => said.find((one) => one.startsWith(`${name}: `))), off.map(({ name }) => `${name}: ${here(name)}`));
+  }
+});
+
+for (const { line, settings } of turningOn()) {
+  const names = settings.map(({ name }) => name);
+  test(`the line that turns ${names.join(' and ')} on starts them and none of the others, on free ports`, async (t) => {
+    const free = line.split(' ').filter((word) => word.includes('=')).map((setting) => setting.replace(/:\d+$/, ':0'));
+    const server = await ownServer(t, [await storeIn(t), ...free]);
+    const on = listeners().filter(({ name, isOff }) => isOff && server[name]).map(({ name }) => name);
+    assert.deepEqual(on, names);
+  });
+}
+
+test('the uid page prints a line pushed to its uid, and no other', async (t) => {
+  const server = await ownServer(t, UID_AND_TEXT);
+  const { page, errors } = await scriptInChromium(t, 'A uid websocket, and lines', server);
+  await online(server, 'alice');
+  const line = '{"uid": "alice", "text": "<b>你好</b>"}';
+  assert.equal(await pushLine(server, '{"uid":"bob","text":"not for alice"}'), 'fail\n');
+  assert.equal(await pushLine(server, line), 'ok\n');
+  await page.receives(line);
+  assert.deepEqual([page.messages, errors], [[line], []]);
+});
+
+test('the PHP snippet of the text port prints ok, and its line reaches the uid page and the Socket.IO page of alice alone', async (t) => {
+  const server = await ownServer(t, UID_AND_TEXT);
+  const raw = await rawPage(t, server, 'uid_socket');
+  await raw.login('alice');
+  await online(server, 'alice');
+  const pages = [raw, ...await people(t, server)];
+  const script = addressed(snippet('A uid websocket, and lines', 'php').join('\n'), server);
+  assert.equal(await succeeds(run('php', ['-r', script]), script), 'ok\n');
+  await reached({ server, pages }, '{"uid":"alice","percent":"88%"}', ['alice']);
+});
+
+test('the four more orders of the text port are taken with text.extensions = true', async (t) => {
+  const orders = section('A uid websocket, and lines').match(/`\{"@":[^`]+`/g).map((code) => code.slice(1, -1));
+  const [toAll, toGroup, isOnline, kick] = orders;
+  assert.deepEqual(orders.map((order) => JSON.parse(order)['@']), ['all', 'group', 'online', 'kick']);
+  const server = await chatServer(t, [...UID_AND_TEXT, 'text.extensions=true']);
+  assert.equal(await pushLine(server, isOnline), 'fail\n');
+  const member = await rawPage(t, server, 'chat');
+  await answered(member, JSON.stringify({ type: 'login', uid: 'somebody' }));
+  await answered(member, JSON.stringify({ type: 'join', group: JSON.parse(toGroup).to }));
+  const { uid } = JSON.parse(kick);
+  const page = await rawPage(t, server, 'uid_socket');
+  await page.login(uid);
+  await online(server, uid);
+  for (const order of orders) assert.equal(await pushLine(server, order), 'ok\n', order);
+  await page.until('the end of its connection', () => page.disconnects.length > 0);
+  await member.receives(toGroup);
+  assert.deepEqual([page.messages, member.messages.slice(2)], [[toAll], [toAll, toGroup]]);
+});
+
+test('the example of a subscription hears of what differs in none of its keys, on its websocket and over Socket.IO', async (t) => {
+  const wish = /such as `(\{[^`]+\})`/.exec(section('Topics, and packets'))[1];
+  const keys = Object.keys(JSON.parse(wish));
+  const secret = 'a secret of packets';
+  const server = await ownServer(t, ['topic_socket.listen=127.0.0.1:0', 'udp.listen=127.0.0.1:0', `udp.secret=${secret}`]);
+  const raw = await rawPage(t, server, 'topic_socket');
+  await raw.emit(wish);
+  const page = socketioPage(t, server);
+  await page.connectedTimes(1);
+  page.emit('subscribe', JSON.parse(wish));
+  const udp = dgram.createSocket('udp4');
+  afterwards(t, () => new Promise((resolve) => { udp.close(resolve); }));
+  const send = (packet) => new Promise((resolve, reject) => {
+    udp.send(packet, server.udp.port, server.udp.host, (error) => (error ? reject(error) : resolve()));
+  });
+  const right = { [keys[0]]: String(JSON.parse(wish)[keys[0]]), text: 'of the one key, as a text' };
+  const wrong = [{ ...JSON.parse(wish), [keys[1]]: 'another', secret }, { text: 'of no key', secret }, { ...right, secret: 'another' }, right];
+  const end = performance.now() + DEADLINE_MS;
+  const heard = (one) => one.receives(JSON.stringify(right), 200).then(() => true, () => false);
+  // Nothing says that a subscription was heard, and a packet may be lost.
+  for (;;) {
+    for (const packet of [...wrong, { ...right, secret }]) await send(JSON.stringify(packet));
+    if ((await Promise.all([raw, page].map(heard))).every(Boolean)) break;
+    assert.ok(performance.now() < end, `both pages hear ${JSON.stringify(right)}: ${JSON.stringify([raw.messages, page.messages])}`);
+  }
+  assert.deepEqual(new Set([...raw.messages, ...page.messages]), new Set([JSON.stringify(right)]));
+});
+
+test('the chat page prints the answer to its login and the ack of its message', async (t) => {
+  const server = await chatServer(t);
+  const { page, errors } = await scriptInChromium(t, CHAT, server);
+  await page.until('two answers', () => page.messages.length >= 2);
+  const [login, ack, ...more] = page.messages.map((text) => JSON.parse(text));
+  assert.deepEqual(login, { type: 'login', ref: 1, uid: 'alice', last: 0 });
+  assert.ok(Number.isInteger(ack.id) && ack.id > 0, `an id: ${JSON.stringify(ack)}`);
+  assert.deepEqual(ack, { type: 'ack', ref: 2, id: ack.id, delivered: 0 });
+  assert.deepEqual([more, errors], [[], []]);
+});
+
+/** The rows of the table of the chat: the JSON examples and the single fields of both cells. */
+function protocol() {
+  const found = (cell) => ({
+    objects: [...cell.matchAll(/`(\{[^`]*\})`/g)].map(([, code]) => code),
+    fields: [...cell.matchAll(/`("[^`]*)`/g)].map(([, code]) => code),
+  });
+  const rows = tableRows(section(CHAT)).slice(2).map(([sent, got]) => ({ sent: found(sent), got: found(got) }));
+  assert.equal(rows.length, 7, 'rows of the chat');
+  const [login, toUsers, toGroup, membership, history, watch, other] = rows;
+  return { login, toUsers, toGroup, membership, history, watch, other };
+}
+
+/** An answer has the type, the keys and the names of an example; its numbers may be others, and what is `…` there may be anything. */
+function assertAlike(answer, example) {
+  const check = (value, pattern, where) => {
+    if (pattern === '…') {
+      assert.notEqual(value, undefined, where);
+    } else if (Array.isArray(pattern)) {
+      assert.ok(Array.isArray(value) && value.length > 0, `${where} is a list with something in it`);
+      value.forEach((item, index) => check(item, pattern[0], `${where}[${index}]`));
+    } else if (typeof pattern === 'object') {
+      assert.equal(typeof value, 'object', where);
+      if ('…' in pattern) return;
+      assert.deepEqual(Object.keys(value).sort(), Object.keys(pattern).sort(), `keys of ${where}`);
+      for (const key of Object.keys(pattern)) check(value[key], pattern[key], `${where}.${key}`);
+    } else if (typeof pattern === 'string') {
+      assert.equal(value, pattern, where);
+    } else {
+      assert.equal(typeof value, typeof pattern, where);
+    }
+  };
+  const pattern = JSON.parse(example.replaceAll('{…}', '{"…":0}').replaceAll(':…', ':"…"'));
+  check(answer, pattern, JSON.stringify(answer));
+}
+
+/** Says to a chat what an example says, with `fields` for its `…` or beside what it has. */
+function filled(example, ...fields) {
+  const text = example.replace(', …', '').replace(/\}$/, `${fields.map((field) => `,${field}`).join('')}}`);
+  JSON.parse(text);
+  return text;
+}
+
+async function chatPage(t, server, uid) {
+  const page = await rawPage(t, server, 'chat');
+  assert.equal((await answered(page, JSON.stringify({ type: 'login', uid }))).type, 'login');
+  return page;
+}
+
+/** Has a page send a text with a `ref`, and reads its ack; the page may hear the text itself, too. */
+async function acknowledged(page, text) {
+  const before = page.messages.length;
+  await page.emit(text);
+  const isAck = (message) => message.startsWith('{"type":"ack"');
+  return JSON.parse(await page.until(`an ack of ${text}`, () => page.messages.slice(before).find(isAck)));
+}
+
+/** Has a page send texts of its own until the record `last` is kept. */
+async function fillUntil(page, last, addressees) {
+  for (let id = 0, ref = 0; id < last; ref += 1) {
+    ({ id } = await acknowledged(page, JSON.stringify({ ...addressees[ref % addressees.length], ref, msg: `early ${ref}` })));
+  }
+}
+
+test('each message of the table of the chat gets the answer that stands beside it', async (t) => {
+  const { login, toUsers, toGroup, membership, history, watch, other } = protocol();
+  const server = await chatServer(t, ['chat.presence_grace=50ms']);
+  const [bob, eve] = [await chatPage(t, server, 'bob'), await chatPage(t, server, 'eve')];
+  await answered(bob, membership.sent.objects[0]);
+  await fillUntil(bob, 7, [{ group: 'g' }, { uid: 'alice' }]);
+  const alice = await rawPage(t, server, 'chat');
+  const asks = async (text, example) => {
+    const answer = await answered(alice, text);
+    assertAlike(answer, example);
+    return answer;
+  };
+
+  await asks(login.sent.objects[0], login.got.objects[0]);
+
+  const [toBob, toBoth] = toUsers.sent.objects;
+  const [ref] = toUsers.got.fields;
+  assert.equal(ref, '"ref":1');
+  await alice.emit(filled(toBob, '"msg":"without ref"'));
+  const acks = [await asks(filled(toBob, ref), toUsers.got.objects[0]), await asks(filled(toBoth, ref), toUsers.got.objects[0])];
+  assert.deepEqual(acks.map((ack) => [ack.ref, ack.delivered]), [[1, 1], [1, 2]]);
+  for (const text of [filled(toBob, '"msg":"without ref"'), filled(toBob, ref), filled(toBoth, ref)]) await bob.receives(text);
+  await eve.receives(filled(toBoth, ref));
+
+  const groupMessage = filled(toGroup.sent.objects[0], '"ref":2');
+  await asks(groupMessage, other.got.objects[0]);
+  const [join, leave] = membership.sent.objects;
+  await asks(join, membership.got.objects[0]);
+  assertAlike(await acknowledged(alice, groupMessage), toUsers.got.objects[0]);
+  await Promise.all([alice, bob].map((page) => page.receives(groupMessage)));
+
+  const withBob = await asks(history.sent.objects[0], history.got.objects[0]);
+  const { before: bound } = JSON.parse(history.sent.objects[0]);
+  const ids = withBob.items.map(({ id }) => id);
+  assert.deepEqual(ids, ids.filter((id) => id < bound).sort((a, b) => b - a), 'older records, the newest first');
+  const ofGroup = history.sent.objects[0].replace('"with":"bob"', history.sent.fields[0]);
+  assert.notEqual(ofGroup, history.sent.objects[0]);
+  await asks(ofGroup, history.got.objects[0].replace('"with":"bob"', history.sent.fields[0]));
+
+  await asks(leave, membership.got.objects[1]);
+  await asks(groupMessage, other.got.objects[0]);
+
+  const [watching, unwatching] = watch.sent.objects;
+  assert.equal((await asks(watching, watch.got.objects[0])).online, true);
+  const told = alice.messages.length;
+  await bob.close();
+  assertAlike(JSON.parse(await alice.until('news of bob', () => alice.messages[told])), watch.got.objects[0]);
+  assert.equal(JSON.parse(alice.messages[told]).online, false);
+  await alice.emit(unwatching);
+  await asks('{"ref":3}', other.got.objects[0]);
+  await chatPage(t, server, 'bob');
+  await online(server, 'bob');
+  const fault = await asks(filled('{"type":"join"}', '"ref":3'), other.got.objects[0]);
+  assert.deepEqual([fault.ref, /group/.test(fault.error)], [3, true]);
+});
+
+test('with since, a login and a join of the table of the chat are answered and then told what came after that record', async (t) => {
+  const { login, membership } = protocol();
+  const [join] = membership.sent.objects;
+  const since = login.got.fields[0];
+  const [, record] = /^"since":(\d+)$/.exec(since);
+  const server = await chatServer(t);
+  const bob = await chatPage(t, server, 'bob');
+  await answered(bob, join);
+  const addressees = [{ uid: 'alice' }, { group: JSON.parse(join).group }];
+  await fillUntil(bob, Number(record), addressees);
+  const late = addressees.map((addressee) => JSON.stringify({ ...addressee, ref: 0, msg: 'late' }));
+  for (const text of late) await acknowledged(bob, text);
+
+  const alice = await rawPage(t, server, 'chat');
+  await alice.emit(filled(login.sent.objects[0], since));
+  await alice.receives(late[0]);
+  await alice.emit(filled(join, since));
+  await alice.receives(late[1]);
+  assert.equal((await answered(alice, '{}')).type, 'error');
+  const [loggedIn, first, joined, second, ...more] = alice.messages;
+  assertAlike(JSON.parse(loggedIn), login.got.objects[0]);
+  assertAlike(JSON.parse(joined), membership.got.objects[0]);
+  assert.deepEqual([first, second, more.length], [...late, 1]);
+});
+
+const SECRET = 'sixteen bytes !!';
+
+/** The token that the line of the README makes. */
+async function token(uid) {
+  const line = snippet('Who may log in', 'php').join('\n');
+  const made = await succeeds(run('php', ['-r', `$uid = $argv[1]; $secret = $argv[2]; ${line} echo $token;`, '--', uid, SECRET]), line);
+  assert.match(made, /^alice\.\d+\.[\da-f]{64}$/);
+  return made;
+}
+
+const SIGNED = ['auth.mode=signed', `auth.secret=${SECRET}`];
+
+test('auth.secret has to be as long as the text says', async (t) => {
+  const { sh } = await shell(t);
+  const [, bytes] = /at least (\d+) bytes/.exec(section('Who may log in'));
+  const check = (length) => sh(`campanile --set auth.mode=signed --set auth.secret=${'x'.repeat(length)} check-config`);
+  await succeeds(check(Number(bytes)), 'a secret that is long enough');
+  const { code, stdout, stderr } = await check(Number(bytes) - 1);
+  assert.notEqual(code, 0);
+  assert.match(stdout + stderr, /auth\.secret/);
+});
+
+test('the token of the PHP line logs a Socket.IO page in, and a plain uid does not', async (t) => {
+  const server = await ownServer(t, SIGNED);
+  const page = socketioPage(t, server);
+  await page.connectedTimes(1);
+  // The first login that is taken counts: had this been, the next would be ignored.
+  page.emit('login', 'bob');
+  page.login(await token('alice'));
+  page.uid = 'alice';
+  await page.ready();
+  assert.equal(await server.push({ to: 'bob', content: 'for nobody' }), 'offline');
+});
+
+test('the token of the PHP line logs a page of the uid websocket in, and a plain uid does not', async (t) => {
+  const server = await ownServer(t, [...UID_AND_TEXT, ...SIGNED]);
+  const stranger = await rawPage(t, server, 'uid_socket');
+  await stranger.login('alice');
+  await stranger.until('the end of its connection', () => stranger.disconnects.length > 0);
+  assert.equal(await server.push({ to: 'alice', content: 'for nobody' }), 'offline');
+  const page = await rawPage(t, server, 'uid_socket');
+  await page.login(await token('alice'));
+  await online(server, 'alice');
+  assert.equal(await server.push({ to: 'alice', content: 'hello' }), 'ok');
+  await page.receives('hello');
+});
+
+test('the token of the PHP line logs a chat page in, by its login or its URL, and a plain uid does not', async (t) => {
+  const server = await chatServer(t, SIGNED);
+  const made = await token('alice');
+  const page = await rawPage(t, server, 'chat');
+  assert.equal((await answered(page, JSON.stringify({ type: 'login', uid: 'alice' }))).type, 'error');
+  assert.equal((await answered(page, JSON.stringify({ type: 'login', token: 'alice' }))).type, 'error');
+  assert.equal(await server.push({ to: 'alice', content: 'for nobody' }), 'offline');
+  assertAlike(await answered(page, JSON.stringify({ type: 'login', token: made })), protocol().login.got.objects[0]);
+  const other = await rawPage(t, server, 'chat', `?token=${made}`);
+  const first = await other.until('an answer to its URL', () => other.messages[0]);
+  assertAlike(JSON.parse(first), protocol().login.got.objects[0]);
+});
+
 test('README.zh.md has the same commands and code as README.md, comments apart', () => {
   const code = (text) => codeBlocks(text).map(({ language, lines }) => [language, ...lines.map(withoutComment)]);
   assert.deepEqual(code(CHINESE), code(ENGLISH));
@@ -247,6 +669,8 @@ test('README.zh.md has the same sections, lists, tables and figures as README.md
   const untranslated = /^(\d[^\u4e00-\u9fff]*|`[^`]+`|-+|)$/;
   const figures = (text) => tableRows(text).map((cells) => cells.map((cell) => (untranslated.test(cell) ? cell : 'words')));
   assert.deepEqual(figures(CHINESE), figures(ENGLISH));
+  const code = (text) => tableRows(text).map((cells) => cells.map((cell) => (cell.match(/`[^`]+`/g) ?? []).sort()));
+  assert.deepEqual(code(CHINESE), code(ENGLISH));
 });
 
 test('each README links to the other, and every link into the repository leads somewhere', async () => {

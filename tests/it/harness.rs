@@ -4,6 +4,7 @@ pub(crate) mod http;
 pub(crate) mod page;
 pub(crate) mod postgres;
 pub(crate) mod process;
+pub(crate) mod raw;
 pub(crate) mod records;
 
 use std::net::SocketAddr;

@@ -1,7 +1,5 @@
 //! Tests through the front door: a real server, real sockets, a file a topic.
 
-mod harness;
-
 mod aborted;
 mod config;
 mod crowd;
@@ -9,6 +7,7 @@ mod durable;
 mod environment;
 mod forms;
 mod frames;
+mod harness;
 mod hostile;
 mod layers;
 mod login;
@@ -16,11 +15,19 @@ mod origins;
 mod php;
 mod presence;
 mod push;
+mod raw_frames;
 mod requests;
 mod shutdown;
 mod stall;
 mod store;
 mod store_many;
 mod store_trouble;
+mod subscribers;
+mod text_flood;
+mod text_port;
+mod tokens;
+mod topics;
+mod udp;
+mod uid_socket;
 mod web;
 mod wire;
