@@ -73,7 +73,8 @@ impl TextIngress {
             while let Some(at) = unread[searched..].iter().position(|byte| *byte == b'\n') {
                 let end = searched + at;
                 if end >= self.max_line {
-                    return Ok(self.refuse_length(end));
+                    self.note_length(end);
+                    return Ok(());
                 }
                 let reply = self.handle(&unread[..end]).await;
                 replies.extend_from_slice(word(reply));
@@ -91,7 +92,8 @@ impl TextIngress {
             }
             replies.clear();
             if unread.len() >= self.max_line {
-                return Ok(self.refuse_length(unread.len()));
+                self.note_length(unread.len());
+                return Ok(());
             }
             if unread.is_empty() {
                 // An idle connection keeps no buffer.
@@ -101,7 +103,7 @@ impl TextIngress {
     }
 
     /// A line of at least so many bytes ends its connection: what follows it cannot be told apart.
-    fn refuse_length(&self, bytes: usize) {
+    fn note_length(&self, bytes: usize) {
         tracing::debug!(bytes, most = self.max_line, "line too long, connection cut");
     }
 
