@@ -225,7 +225,11 @@ impl App {
         tokio::time::timeout(PUSHES_END, pushes.wait()).await.ok();
         // Stop accepting first, so that pages do not come back to a server that is leaving.
         stop.pages.cancel();
-        self.gateway.close().await;
+        // It waits for pages that do not read; the records that wait must not be lost for them.
+        let patience = self.config.shutdown.grace / 2;
+        tokio::time::timeout(patience, self.gateway.close())
+            .await
+            .ok();
         pages.close();
         // The goodbyes of long polls are on their way. A poll whose session never joined, or has
         // left, the namespace gets none and would wait for its heartbeat.

@@ -7,6 +7,7 @@ mod history;
 mod membership;
 mod presence;
 pub(crate) mod request;
+mod up_to_date;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,6 +24,7 @@ pub(crate) use history::history;
 pub(crate) use membership::{InFlight, JoinedGroups};
 pub(crate) use presence::{Presences, Watching};
 use request::{Limits, Recipient};
+pub(crate) use up_to_date::{UpToDate, UpToDatePage};
 
 /// What all chat pages share.
 #[derive(Debug)]
@@ -33,6 +35,7 @@ pub struct Chat {
     /// How Socket.IO pages get what other pages wrote.
     pub(crate) escape: EscapeHtml,
     pub(crate) presences: Arc<Presences>,
+    pub(crate) up_to_date: Arc<UpToDate>,
 }
 
 /// Why a message of a page is refused; told to the page.
@@ -78,6 +81,7 @@ impl Chat {
             config,
             escape,
             presences,
+            up_to_date: Arc::default(),
         })
     }
 
@@ -133,14 +137,20 @@ impl Chat {
         });
     }
 
-    /// From where a user's catch-up has to start at a login, if there has to be one.
-    pub(crate) fn missed_since(&self, asked: Option<RecordId>, is_first: bool) -> Missed {
+    /// What a page of `uid` that logs in has missed, when it says that it knows all up to `asked`.
+    /// Ask once the page can be found by pushes.
+    pub(crate) fn missed(&self, uid: &Uid, asked: Option<RecordId>) -> Missed {
         match asked {
-            Some(since) => Missed::Since(since),
-            // With another page there, the user has heard it all.
-            None if is_first && self.config.strategy == Strategy::LiveAndOffline => Missed::Cursor,
-            None => Missed::Nothing,
+            // A number that is yet to come is from another store; it tells nothing.
+            Some(since) if since <= self.recorder.begun() => Missed::Since(since),
+            _ if self.follows() && !self.up_to_date.has(uid) => Missed::Cursor,
+            _ => Missed::Nothing,
         }
+    }
+
+    /// Whether users get at a login what came while they were away.
+    pub(crate) fn follows(&self) -> bool {
+        self.config.strategy == Strategy::LiveAndOffline
     }
 }
 

@@ -107,7 +107,7 @@ pub trait MessageStore: Send + Sync + std::fmt::Debug {
     async fn move_cursors(&self, cursors: &[(Uid, RecordId)]) -> Result<(), StoreError>;
 
     /// Removes at most `limit` of the oldest records that `retention` does not keep, as of `now`
-    /// (milliseconds since 1970), and says how many it removed. Fewer than `limit`: none is left.
+    /// (milliseconds since 1970), and says how many it removed; 0: none is left.
     ///
     /// # Errors
     /// When the store does not answer.

@@ -77,7 +77,9 @@ impl Topic {
         common > 0
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    /// The value of a name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
         let at = self
             .pairs
             .binary_search_by(|(known, _)| (**known).cmp(name));

@@ -77,7 +77,7 @@ async fn prune(store: Arc<dyn MessageStore>, retention: Retention, stop: Cancell
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             let now = u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX);
             match store.prune(retention, now, PRUNE_STEP).await {
-                Ok(PRUNE_STEP..) if !stop.is_cancelled() => {}
+                Ok(1..) if !stop.is_cancelled() => {}
                 Ok(_) => break,
                 Err(e) => {
                     tracing::warn!(error = &e as &dyn std::error::Error, "records not pruned");

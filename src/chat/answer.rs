@@ -28,12 +28,14 @@ pub(crate) enum Answer<'a> {
         reference: Option<&'a RawValue>,
         error: String,
     },
-    /// The page is somebody now. `last` is the newest record that it need not ask for again.
+    /// The page is somebody now. `last` is the newest record that it has or need not have; where
+    /// it is to catch up, what it said itself, or nothing.
     Login {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a RawValue>,
         uid: &'a str,
-        last: RecordId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last: Option<RecordId>,
     },
     /// The page hears the group. `last` as above.
     Joined {

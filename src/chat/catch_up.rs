@@ -4,20 +4,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::chat::{Chat, Missed};
-use crate::config::Strategy;
 use crate::record::{Addressee, Record, RecordId, stamped};
 use crate::store::StoreError;
 
-/// Records read at a time.
-const PIECE: u32 = 200;
+/// The most records in a piece.
+const MOST: usize = 200;
+
+/// What a piece may weigh, in bytes, if every message were as long as it may be: it waits in memory
+/// until the page has read it.
+const WEIGHT: usize = 2 * 1024 * 1024;
 
 /// One piece under way.
 pub(crate) type Step = Pin<Box<dyn Future<Output = Result<Stepped, StoreError>> + Send>>;
 
 /// One piece: messages in their order, as pages get them live.
 pub(crate) struct Stepped {
-    pub(crate) messages: Vec<String>,
-    pub(crate) ids: Vec<RecordId>,
+    pub(crate) messages: Vec<(RecordId, String)>,
     /// The next piece, if there is more.
     pub(crate) next: Option<Step>,
 }
@@ -31,41 +33,25 @@ pub(crate) fn catch_up(
 ) -> Step {
     Box::pin(async move {
         let since = match (missed, &addressee) {
-            (Missed::Nothing, _) => until,
             (Missed::Since(since), _) => since,
             // Who was never here gets all that is kept for them.
-            (Missed::Cursor, Addressee::User(uid)) => {
-                chat.recorder.store().cursor(uid).await?.unwrap_or_default()
-            }
-            (Missed::Cursor, Addressee::Group(_)) => until,
+            (Missed::Cursor, Addressee::User(uid)) => chat.recorder.cursor(uid).await?,
+            (Missed::Nothing, _) | (Missed::Cursor, Addressee::Group(_)) => until,
         };
+        let piece = (WEIGHT / chat.config.max_message_bytes()).clamp(1, MOST);
         let records = if since < until {
-            let store = chat.recorder.store();
-            store.after(&addressee, since, until, PIECE).await?
+            let (store, limit) = (chat.recorder.store(), piece as u32);
+            store.after(&addressee, since, until, limit).await?
         } else {
             Vec::new()
         };
         let last = records.last().map(|record| record.id);
-        let stepped = Stepped {
-            messages: records
-                .iter()
-                .map(|record| message(&chat, record))
-                .collect(),
-            ids: records.iter().map(|record| record.id).collect(),
-            next: last
-                .filter(|_| records.len() == PIECE as usize)
-                .map(|last| {
-                    let missed = Missed::Since(last);
-                    catch_up(Arc::clone(&chat), addressee.clone(), missed, until)
-                }),
-        };
-        if stepped.next.is_none()
-            && chat.config.strategy == Strategy::LiveAndOffline
-            && let Addressee::User(uid) = addressee
-        {
-            chat.recorder.move_cursor(uid, until);
-        }
-        Ok(stepped)
+        let messages = records.iter().map(|r| (r.id, message(&chat, r))).collect();
+        let next = last.filter(|_| records.len() == piece).map(|last| {
+            let missed = Missed::Since(last);
+            catch_up(chat, addressee, missed, until)
+        });
+        Ok(Stepped { messages, next })
     })
 }
 

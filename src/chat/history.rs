@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use crate::chat::answer::{Answer, Item, Reference};
 use crate::chat::{Chat, SendError, answer};
-use crate::record::{Conversation, RecordId};
+use crate::record::{Conversation, Record, RecordId};
 use crate::uid::Uid;
+
+/// What the messages of an answer may weigh, in bytes: it waits in memory until the page has read
+/// it.
+const WEIGHT: usize = 1024 * 1024;
 
 /// How many records an answer holds when the page does not say.
 const DEFAULT_LIMIT: u32 = 50;
@@ -29,8 +33,20 @@ pub(crate) async fn history(
             return answer::error(&reference, &SendError::Unread);
         }
     };
-    let more = records.len() > limit as usize;
-    records.truncate(limit as usize);
+    let mut weight = 0;
+    let fits = |record: &&Record| {
+        weight += record.body.len();
+        weight <= WEIGHT
+    };
+    // One at least, or nobody would get any further.
+    let whole = records
+        .iter()
+        .take(limit as usize)
+        .take_while(fits)
+        .count()
+        .max(usize::from(limit > 0));
+    let more = records.len() > whole;
+    records.truncate(whole);
     let (with, group) = match &of {
         Conversation::Between(_, with) => (Some(Uid::as_str(with)), None),
         Conversation::Group(group) => (None, Some(group.as_str())),

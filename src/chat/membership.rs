@@ -15,6 +15,10 @@ use crate::hub::{Hub, Joined};
 /// How many messages of one page may wait to be kept.
 const MAX_IN_FLIGHT: usize = 256;
 
+/// How many bytes of them. Well below what may wait for a page: who is sent so much at once must
+/// have time to read it.
+const MAX_BYTES_IN_FLIGHT: usize = 256 * 1024;
+
 /// The groups that a page has joined. `R` is its place in each group's room.
 #[derive(Debug)]
 pub(crate) struct JoinedGroups<R>(HashMap<Group, (Joined, R)>);
@@ -70,23 +74,34 @@ impl<R> Default for JoinedGroups<R> {
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     count: AtomicUsize,
+    bytes: AtomicUsize,
     changed: Notify,
 }
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Landing(Arc<InFlight>);
+pub(crate) struct Landing {
+    home: Arc<InFlight>,
+    bytes: usize,
+}
 
 impl InFlight {
     /// Whether another may wait.
     pub(crate) fn has_room(&self) -> bool {
         self.count.load(Ordering::SeqCst) < MAX_IN_FLIGHT
+            && self.bytes.load(Ordering::SeqCst) < MAX_BYTES_IN_FLIGHT
     }
 
     /// Waits until none is left.
     pub(crate) async fn all_landed(&self) {
-        while self.count.load(Ordering::SeqCst) > 0 {
-            self.landed().await;
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            // Before the count is asked, so that no landing falls between.
+            changed.as_mut().enable();
+            if self.count.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            changed.await;
         }
     }
 
@@ -95,16 +110,28 @@ impl InFlight {
         self.changed.notified().await;
     }
 
-    /// One more.
-    pub(crate) fn begin(self: &Arc<Self>) -> Landing {
+    /// Whether none is there.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// One more, of so many bytes.
+    pub(crate) fn begin(self: &Arc<Self>, bytes: usize) -> Landing {
         self.count.fetch_add(1, Ordering::SeqCst);
-        Landing(Arc::clone(self))
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        Landing {
+            home: Arc::clone(self),
+            bytes,
+        }
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::SeqCst);
-        self.0.changed.notify_one();
+        self.home.bytes.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.home.count.fetch_sub(1, Ordering::SeqCst);
+        self.home.changed.notify_waiters();
+        // For one who is about to wait.
+        self.home.changed.notify_one();
     }
 }

@@ -76,6 +76,8 @@ impl Presences {
     pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
         // The grace is the same for all, so that the first to leave is the first to be told of.
         let mut leaving: VecDeque<(Instant, Uid)> = VecDeque::new();
+        // When each of them is due; who has come back is not due any more.
+        let mut due_at: HashMap<Uid, Instant> = HashMap::new();
         loop {
             let due = leaving.front().map(|(due, _)| *due);
             tokio::select! {
@@ -83,16 +85,22 @@ impl Presences {
                 () = stop.cancelled() => return,
                 uid = self.hub.changed_user() => {
                     if self.hub.is_online(&uid) {
+                        due_at.remove(&uid);
                         self.tell(&uid, true);
                     } else {
-                        leaving.push_back((Instant::now() + self.grace, uid));
+                        let due = Instant::now() + self.grace;
+                        due_at.insert(uid.clone(), due);
+                        leaving.push_back((due, uid));
                     }
                 }
                 () = until(due) => {
-                    if let Some((_, uid)) = leaving.pop_front()
-                        && !self.hub.is_online(&uid)
+                    if let Some((due, uid)) = leaving.pop_front()
+                        && due_at.get(&uid) == Some(&due)
                     {
-                        self.tell(&uid, false);
+                        due_at.remove(&uid);
+                        if !self.hub.is_online(&uid) {
+                            self.tell(&uid, false);
+                        }
                     }
                 }
             }

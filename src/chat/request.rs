@@ -89,6 +89,8 @@ pub(crate) enum InvalidRequest {
     Missing(&'static str),
     #[error("{0} has to be a text or a whole number")]
     NotName(&'static str),
+    #[error("{0} is {1}: expected a whole number, not negative")]
+    NotNumber(&'static str, String),
     #[error("uid is an empty list")]
     NoUids,
     #[error("uid is a list of {0}, the most is {1}")]
@@ -117,9 +119,12 @@ struct Wire<'a> {
     token: Option<Member<'a>>,
     #[serde(rename = "ref", borrow)]
     reference: Option<&'a RawValue>,
-    since: Option<RecordId>,
-    before: Option<RecordId>,
-    limit: Option<u32>,
+    #[serde(borrow)]
+    since: Option<&'a RawValue>,
+    #[serde(borrow)]
+    before: Option<&'a RawValue>,
+    #[serde(borrow)]
+    limit: Option<&'a RawValue>,
     #[serde(rename = "_id", borrow)]
     id: Option<Member<'a>>,
     #[serde(rename = "_from", borrow)]
@@ -179,7 +184,7 @@ impl Wire<'_> {
                     None => None,
                 },
                 token: text("token", self.token)?,
-                since: self.since,
+                since: number("since", self.since)?.map(RecordId),
             },
             "history" => Order::History {
                 of: match (text("with", self.with)?, text("group", self.group)?) {
@@ -188,12 +193,12 @@ impl Wire<'_> {
                     (None, None) => return Err(InvalidRequest::Missing("with or group")),
                     (Some(_), Some(_)) => return Err(InvalidRequest::TwoAddressees),
                 },
-                before: self.before,
-                limit: self.limit,
+                before: number("before", self.before)?.map(RecordId),
+                limit: number("limit", self.limit)?.map(at_most),
             },
             "join" => Order::Join {
                 group: group(self.group)?,
-                since: self.since,
+                since: number("since", self.since)?.map(RecordId),
             },
             "leave" => Order::Leave(group(self.group)?),
             "watch" => Order::Watch(uids(self.uid, limits)?),
@@ -231,6 +236,23 @@ fn text(field: &'static str, member: Option<Member<'_>>) -> Result<Option<String
 fn group(member: Option<Member<'_>>) -> Result<Group, InvalidRequest> {
     let name = text("group", member)?.ok_or(InvalidRequest::Missing("group"))?;
     Ok(Group::parse(&name)?)
+}
+
+/// A number. What stands under such a name in an ordinary message is the application's own, so it
+/// is looked at only where an order uses it.
+fn number(field: &'static str, json: Option<&RawValue>) -> Result<Option<u64>, InvalidRequest> {
+    let Some(json) = json else {
+        return Ok(None);
+    };
+    let number = serde_json::from_str(json.get());
+    number.map(Some).map_err(|_| {
+        let shown: String = json.get().chars().take(40).collect();
+        InvalidRequest::NotNumber(field, shown)
+    })
+}
+
+fn at_most(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 /// One uid, or a list of them.

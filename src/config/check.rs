@@ -117,6 +117,11 @@ impl Config {
             "has to be from 1 KiB to 16 MiB",
         )?;
         require(
+            self.chat.max_message.as_u64() <= self.websocket.max_queue_bytes.as_u64() / 2,
+            "chat.max_message",
+            "has to be at most half of websocket.max_queue_bytes",
+        )?;
+        require(
             (1..=10_000).contains(&self.chat.max_addressees),
             "chat.max_addressees",
             "has to be from 1 to 10000",

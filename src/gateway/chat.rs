@@ -87,4 +87,8 @@ impl Protocol for Talk {
     fn skips(&self, record: RecordId) -> bool {
         self.has_caught(record)
     }
+
+    fn wrote(&mut self, record: RecordId) {
+        Self::wrote(self, record);
+    }
 }

@@ -24,8 +24,9 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::config;
 use crate::net::{Connection, Stream, Tuning};
+use crate::record::RecordId;
 use outbox::Bounds;
-pub(crate) use outbox::{Close, Outbox};
+pub(crate) use outbox::{Close, Outbox, Waiting};
 use page::Page;
 pub(crate) use page::{Progress, Protocol, Received, Treatment};
 pub use rooms::WebsocketEgress;
@@ -53,9 +54,12 @@ pub(crate) fn tuning(config: &config::Websocket) -> Tuning {
     }
 }
 
-/// A text frame, for [`Progress`].
-pub(crate) fn text_frame(text: &str) -> bytes::Bytes {
-    frame::text(text)
+/// A text frame, for [`Progress`], and the record that the page has with it and all before it.
+pub(crate) fn text_frame(text: &str, record: Option<RecordId>) -> Waiting {
+    Waiting {
+        frame: frame::text(text),
+        record,
+    }
 }
 
 /// Lets pages of one dialect in.

@@ -1,9 +1,10 @@
 //! The one place where messages are kept before they are delivered: what waits together is made
 //! durable together, and then delivered in the order of its numbers.
 
+use std::collections::HashMap;
 use std::error::Error;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc};
@@ -17,8 +18,19 @@ use crate::uid::Uid;
 /// How many messages may wait to be kept.
 const MAX_WAITING: usize = 16_384;
 
-/// How many are made durable at once.
+/// How many bytes of them.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many are taken from the queue at once.
 const MAX_BATCH: usize = 4096;
+
+/// What is made durable at once, in addressees and bytes: a batch has to be done well within the
+/// store's timeout, whatever its messages are.
+const MAX_ADDRESSEES: usize = 8192;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// How many cursors may wait for the store.
+const MAX_MOVING: usize = 100_000;
 
 /// A message that is to be kept, and what follows.
 pub struct Keep {
@@ -52,7 +64,8 @@ pub enum KeepError {
 
 enum Job {
     Keep(Keep),
-    Cursor(Uid, RecordId),
+    /// To look at the cursors that are to be moved.
+    Cursors,
 }
 
 /// See the module's text.
@@ -65,6 +78,10 @@ pub struct Recorder {
     /// The newest record whose delivery has begun.
     begun: AtomicU64,
     is_failing: AtomicBool,
+    /// Bytes of the messages that wait.
+    waiting_bytes: AtomicUsize,
+    /// Cursors on their way to the store.
+    moving: StdMutex<HashMap<Uid, RecordId>>,
 }
 
 impl Recorder {
@@ -79,6 +96,8 @@ impl Recorder {
             waiting: Mutex::new(waiting),
             begun: AtomicU64::new(newest.0),
             is_failing: AtomicBool::new(false),
+            waiting_bytes: AtomicUsize::new(0),
+            moving: StdMutex::default(),
         })
     }
 
@@ -90,10 +109,17 @@ impl Recorder {
 
     /// Takes a message to be kept. `keep.done` is called in any case, at once if too many wait.
     pub fn keep(&self, keep: Keep) {
-        let refused = self.jobs.try_send(Job::Keep(keep));
+        let bytes = keep.draft.body.len();
+        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let refused = if waiting + bytes > MAX_WAITING_BYTES && waiting > 0 {
+            Err(TrySendError::Full(Job::Keep(keep)))
+        } else {
+            self.jobs.try_send(Job::Keep(keep))
+        };
         if let Err(TrySendError::Full(job) | TrySendError::Closed(job)) = refused
             && let Job::Keep(Keep { done, .. }) = job
         {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
             done(Err(KeepError::Busy));
         }
     }
@@ -101,9 +127,33 @@ impl Recorder {
     /// Notes how far a user has been handed what was for them. Should it fail, the user gets some
     /// of it again at the next login.
     pub fn move_cursor(&self, uid: Uid, handed: RecordId) {
-        if self.jobs.try_send(Job::Cursor(uid, handed)).is_err() {
-            tracing::debug!("cursor not moved: too much waits");
+        let mut moving = self.moving();
+        if moving.len() >= MAX_MOVING && !moving.contains_key(&uid) {
+            tracing::debug!("cursor not moved: too many wait");
+            return;
         }
+        let cursor = moving.entry(uid).or_default();
+        *cursor = handed.max(*cursor);
+        drop(moving);
+        // Where the queue is full there is work, and with it the cursors are looked at.
+        self.jobs.try_send(Job::Cursors).ok();
+    }
+
+    /// Up to which record a user has been handed what was for them; the first for one who was
+    /// never here.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn cursor(&self, uid: &Uid) -> Result<RecordId, StoreError> {
+        // Asked in this order: what leaves the one is in the other by then.
+        let moving = self.moving().get(uid).copied().unwrap_or_default();
+        let kept = self.store.cursor(uid).await?.unwrap_or_default();
+        Ok(kept.max(moving))
+    }
+
+    fn moving(&self) -> MutexGuard<'_, HashMap<Uid, RecordId>> {
+        // Nothing that can panic runs under this lock.
+        self.moving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The newest record whose delivery has begun. A page that has joined its room before it asks
@@ -132,39 +182,64 @@ impl Recorder {
     }
 
     async fn work(&self, jobs: &mut Vec<Job>) {
-        let (mut drafts, mut nexts, mut cursors) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut batch, mut addressees, mut bytes) = (Vec::new(), 0, 0);
         for job in jobs.drain(..) {
-            match job {
-                Job::Keep(Keep { draft, push, done }) => {
-                    drafts.push(draft);
-                    nexts.push((push, done));
-                }
-                Job::Cursor(uid, handed) => {
-                    // The later of two for one user counts.
-                    cursors.retain(|(known, _)| *known != uid);
-                    cursors.push((uid, handed));
+            let Job::Keep(keep) = job else { continue };
+            let (more, weight) = (keep.draft.addressees.len(), keep.draft.body.len());
+            self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
+            if addressees + more > MAX_ADDRESSEES || bytes + weight > MAX_BYTES {
+                self.keep_all(std::mem::take(&mut batch)).await;
+                (addressees, bytes) = (0, 0);
+            }
+            (addressees, bytes) = (addressees + more, bytes + weight);
+            batch.push(keep);
+        }
+        self.keep_all(batch).await;
+        self.move_cursors().await;
+    }
+
+    async fn keep_all(&self, keeps: Vec<Keep>) {
+        if keeps.is_empty() {
+            return;
+        }
+        let (mut drafts, mut nexts) = (Vec::new(), Vec::new());
+        for Keep { draft, push, done } in keeps {
+            drafts.push(draft);
+            nexts.push((push, done));
+        }
+        let appended = self.store.append(&drafts).await;
+        self.note(appended.as_ref().err());
+        match appended.map_err(|e| KeepError::Store(Arc::new(e))) {
+            Ok(first) => {
+                for ((draft, id), (push, done)) in drafts.into_iter().zip(first.0..).zip(nexts) {
+                    done(Ok(self.deliver(RecordId(id), draft, push)));
                 }
             }
+            Err(fault) => nexts
+                .into_iter()
+                .for_each(|(_, done)| done(Err(fault.clone()))),
         }
-        if !drafts.is_empty() {
-            let appended = self.store.append(&drafts).await;
-            self.note(appended.as_ref().err());
-            match appended.map_err(|e| KeepError::Store(Arc::new(e))) {
-                Ok(first) => {
-                    for ((draft, id), (push, done)) in drafts.into_iter().zip(first.0..).zip(nexts)
-                    {
-                        done(Ok(self.deliver(RecordId(id), draft, push)));
+    }
+
+    async fn move_cursors(&self) {
+        let cursors: Vec<_> = self
+            .moving()
+            .iter()
+            .map(|(uid, id)| (uid.clone(), *id))
+            .collect();
+        if cursors.is_empty() {
+            return;
+        }
+        match self.store.move_cursors(&cursors).await {
+            Ok(()) => {
+                let mut moving = self.moving();
+                for (uid, moved) in &cursors {
+                    if moving.get(uid) == Some(moved) {
+                        moving.remove(uid);
                     }
                 }
-                Err(fault) => nexts
-                    .into_iter()
-                    .for_each(|(_, done)| done(Err(fault.clone()))),
             }
-        }
-        if !cursors.is_empty()
-            && let Err(e) = self.store.move_cursors(&cursors).await
-        {
-            tracing::debug!(error = &e as &dyn Error, "cursors were not moved");
+            Err(e) => tracing::debug!(error = &e as &dyn Error, "cursors were not moved"),
         }
     }
 

@@ -12,8 +12,6 @@ use crate::uid::Uid;
 pub struct Session {
     hub: Arc<Hub>,
     uid: Option<Uid>,
-    is_first: bool,
-    has_ended: bool,
 }
 
 impl Session {
@@ -22,12 +20,7 @@ impl Session {
         if let (true, Some(uid)) = (is_first, &uid) {
             hub.watches.note(uid);
         }
-        Self {
-            hub,
-            uid,
-            is_first,
-            has_ended: false,
-        }
+        Self { hub, uid }
     }
 
     /// Whose it is; `None` for a guest.
@@ -35,33 +28,13 @@ impl Session {
     pub fn uid(&self) -> Option<&Uid> {
         self.uid.as_ref()
     }
-
-    /// Whether its user had no other when it began.
-    #[must_use]
-    pub fn is_first(&self) -> bool {
-        self.is_first
-    }
-
-    /// Ends it, as dropping it does, and says whether it was its user's last.
-    #[must_use]
-    pub fn end(mut self) -> bool {
-        self.log_out()
-    }
-
-    fn log_out(&mut self) -> bool {
-        if std::mem::replace(&mut self.has_ended, true) {
-            return false;
-        }
-        let was_last = self.hub.registry.remove(self.uid.as_ref());
-        if let (true, Some(uid)) = (was_last, &self.uid) {
-            self.hub.watches.note(uid);
-        }
-        was_last
-    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.log_out();
+        let was_last = self.hub.registry.remove(self.uid.as_ref());
+        if let (true, Some(uid)) = (was_last, &self.uid) {
+            self.hub.watches.note(uid);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What pages have subscribed to, and which subscriptions a topic concerns. Knows no sockets.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::topic::{Pair, Subscription, Topic};
@@ -12,7 +12,7 @@ pub(super) struct Topics(Mutex<Index>);
 #[derive(Debug, Default)]
 struct Index {
     pages: HashMap<Subscription, usize>,
-    by_pair: HashMap<Pair, Vec<Subscription>>,
+    by_pair: HashMap<Pair, HashSet<Subscription>>,
 }
 
 impl Topics {
@@ -25,7 +25,7 @@ impl Topics {
         }
         for pair in subscription.pairs() {
             let found = index.by_pair.entry(pair.clone()).or_default();
-            found.push(subscription.clone());
+            found.insert(subscription.clone());
         }
     }
 
@@ -41,7 +41,7 @@ impl Topics {
         index.pages.remove(subscription);
         for pair in subscription.pairs() {
             if let Some(found) = index.by_pair.get_mut(pair) {
-                found.retain(|other| other != subscription);
+                found.remove(subscription);
                 if found.is_empty() {
                     index.by_pair.remove(pair);
                 }
@@ -75,7 +75,7 @@ impl Topics {
 
 fn is_first_in_common(subscription: &Subscription, topic: &Topic, pair: &Pair) -> bool {
     let mut common = subscription.pairs().iter();
-    common.find(|p| topic.pairs().contains(p)) == Some(pair)
+    common.find(|(name, value)| topic.value(name) == Some(value)) == Some(pair)
 }
 
 /// One page's subscription, known to the hub until it is dropped.

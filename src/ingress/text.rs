@@ -43,25 +43,23 @@ impl TextIngress {
 
     /// Serves one connection until it ends or `stop`. What has arrived whole is answered first.
     pub(crate) async fn serve(self, mut tcp: TcpStream, stop: CancellationToken) {
-        tokio::select! {
-            biased;
-            served = self.converse(&mut tcp) => {
-                if let Err(e) = served {
-                    tracing::debug!(error = %e, "text connection ended early");
-                }
-            }
-            () = stop.cancelled() => {}
+        if let Err(e) = self.converse(&mut tcp, &stop).await {
+            tracing::debug!(error = %e, "text connection ended early");
         }
     }
 
-    async fn converse(&self, tcp: &mut TcpStream) -> io::Result<()> {
+    async fn converse(&self, tcp: &mut TcpStream, stop: &CancellationToken) -> io::Result<()> {
         let mut unread = BytesMut::new();
         let mut replies = Vec::new();
         // Where the search for the next LF goes on: a long line is not searched again and again.
         let mut searched = 0;
         let mut is_heard = true;
         loop {
-            tcp.readable().await?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                ready = tcp.readable() => ready?,
+            }
             unread.reserve(READ);
             match tcp.try_read_buf(&mut unread) {
                 Ok(0) => return Ok(()),

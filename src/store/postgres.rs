@@ -250,7 +250,7 @@ async fn remove(
     let newest = sqlx::query_scalar(sql::NEWEST);
     let newest = sql::id(newest.fetch_one(&mut *connection).await?);
     let oldest = sqlx::query_as(sql::OLDEST).bind(i64::from(limit));
-    let oldest: Vec<(i64, i64)> = oldest.fetch_all(&mut *connection).await?;
+    let oldest: Vec<sql::OldRow> = oldest.fetch_all(&mut *connection).await?;
     let Some(expired) = sql::expired(&oldest, newest, retention, now) else {
         return Ok(0);
     };

@@ -21,8 +21,17 @@ pub(super) const NEWEST: &str = "SELECT last FROM counters";
 /// By uid.
 pub(super) const CURSOR: &str = "SELECT record FROM cursors WHERE uid = $1";
 
-/// By limit.
-pub(super) const OLDEST: &str = "SELECT id, at FROM records ORDER BY id LIMIT $1";
+/// By limit: id, time, and how many it is for.
+pub(super) const OLDEST: &str = "
+    SELECT id, at, (SELECT count(*) FROM addressees WHERE record = id)
+    FROM records ORDER BY id LIMIT $1";
+
+/// How many rows of `addressees` are removed at a time: it has to be done well within the store's
+/// timeout, and messages wait for it.
+const MAX_REMOVED: i64 = 16_384;
+
+/// A row of [`OLDEST`].
+pub(super) type OldRow = (i64, i64, i64);
 
 /// A row of `records`: id, at, sender, body.
 pub(super) type RecordRow = (i64, i64, Option<Vec<u8>>, Vec<u8>);
@@ -117,10 +126,10 @@ pub(super) struct Expired {
     pub(super) last: i64,
 }
 
-/// Which of the oldest records, given as id and time, `retention` does not keep. The first that
+/// Which of the oldest records `retention` does not keep, as far as they go at a time. The first that
 /// it keeps ends them. Numbers have no gaps, so they say how many records there are.
 pub(super) fn expired(
-    oldest: &[(i64, i64)],
+    oldest: &[OldRow],
     newest: RecordId,
     retention: Retention,
     now: u64,
@@ -131,9 +140,14 @@ pub(super) fn expired(
     let too_old = retention.max_age.map_or(0, |age| since(now, age));
     let expired = oldest
         .iter()
-        .take_while(|(id, at)| *id <= number(too_many) || *at < too_old);
-    let (mut count, mut last) = (0, None);
-    for (id, _) in expired {
+        .take_while(|(id, at, _)| *id <= number(too_many) || *at < too_old);
+    let (mut count, mut last, mut rows) = (0, None, 0);
+    for (id, _, more) in expired {
+        rows += more;
+        // One at least, or there would be no end.
+        if rows > MAX_REMOVED && count > 0 {
+            break;
+        }
         (count, last) = (count + 1, Some(*id));
     }
     last.map(|last| Expired { count, last })

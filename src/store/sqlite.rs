@@ -5,6 +5,7 @@ mod queries;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -52,6 +53,8 @@ pub(super) struct SqliteStore {
     records: Insert,
     addressees: Insert,
     cursors: Insert,
+    /// Rows that are not filled in yet, or more.
+    unindexed: AtomicUsize,
 }
 
 /// A statement that inserts rows, in every size of [`ROWS`].
@@ -94,6 +97,8 @@ impl SqliteStore {
             .pragma("cache_size", "-4096");
         Ok(Self {
             path,
+            // What an earlier process left is looked for at the first message.
+            unindexed: AtomicUsize::new(usize::MAX),
             writer: Connections::new(writer, 1, options.timeout),
             readers: Connections::new(reader, READERS, options.timeout),
             records: Insert::new("INSERT INTO records (id, at, sender, body) VALUES ", 4, ""),
@@ -119,16 +124,17 @@ impl SqliteStore {
     ) -> Result<RecordId, sqlx::Error> {
         // Immediate: a transaction that began by reading could find its snapshot outdated.
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-        let drawn = "UPDATE counters SET last = last + $1 RETURNING last - $1 + 1, indexed";
-        let (first, indexed): (i64, i64) = sqlx::query_as(drawn)
+        let drawn = "UPDATE counters SET last = last + $1 RETURNING last - $1 + 1";
+        let first: i64 = sqlx::query_scalar(drawn)
             .bind(sql::count(drafts.len()))
             .fetch_one(&mut *transaction)
             .await?;
-        if first - indexed > queries::MAX_UNINDEXED {
-            for statement in queries::FILL_IN {
-                let query = sqlx::query(statement).bind(first - 1);
-                query.execute(&mut *transaction).await?;
-            }
+        let mut unindexed = self.unindexed.load(Ordering::Relaxed);
+        if unindexed > queries::MAX_UNINDEXED {
+            let until = fill_in(&mut transaction).await?;
+            // Until all is done the count is a guess that is not too small.
+            let is_done = until.is_none_or(|until| until == first - 1);
+            unindexed = if is_done { 0 } else { unindexed };
         }
         let records: Vec<_> = (first..).zip(drafts).collect();
         let bind = |statement: Statement<'static>, (id, draft): &(i64, &Draft)| {
@@ -153,6 +159,8 @@ impl SqliteStore {
             statement.execute(&mut *transaction).await?;
         }
         transaction.commit().await.map_err(failed_commit)?;
+        let unindexed = unindexed.saturating_add(addressees.len());
+        self.unindexed.store(unindexed, Ordering::Relaxed);
         Ok(sql::id(first))
     }
 
@@ -337,11 +345,24 @@ async fn migrate(options: &SqliteConnectOptions) -> Result<(), sqlx::Error> {
     connection.close().await
 }
 
+/// Fills in some rows; up to which record, if there were any.
+async fn fill_in(connection: &mut SqliteConnection) -> Result<Option<i64>, sqlx::Error> {
+    let until = sqlx::query_scalar(queries::FILL_IN_UNTIL).bind(sql::count(queries::FILL_IN_ROWS));
+    let until: Option<i64> = until.fetch_one(&mut *connection).await?;
+    if let Some(until) = until {
+        for statement in queries::FILL_IN {
+            let query = sqlx::query(statement).bind(until);
+            query.execute(&mut *connection).await?;
+        }
+    }
+    Ok(until)
+}
+
 /// The newest number, and the oldest records by id and time.
 async fn oldest(
     connection: &mut SqliteConnection,
     limit: u32,
-) -> Result<(RecordId, Vec<(i64, i64)>), sqlx::Error> {
+) -> Result<(RecordId, Vec<sql::OldRow>), sqlx::Error> {
     let newest = sqlx::query_scalar(sql::NEWEST);
     let newest = newest.fetch_one(&mut *connection).await?;
     let oldest = sqlx::query_as(sql::OLDEST).bind(limit);

@@ -1,6 +1,14 @@
 //! Tests through the front door: a real server, real sockets, a file a topic.
 
 mod aborted;
+mod chat;
+mod chat_catch_up;
+mod chat_history;
+mod chat_hostile;
+mod chat_login;
+mod chat_presence;
+mod chat_socketio;
+mod chat_strategies;
 mod config;
 mod crowd;
 mod durable;

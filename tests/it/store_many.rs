@@ -119,3 +119,38 @@ async fn whole(store: &dyn MessageStore, of: &Conversation) -> Vec<String> {
         found.extend(piece.into_iter().map(|record| record.body));
     }
 }
+
+/// What many are told at once is many rows; they are filled in, and removed, some at a time.
+#[tokio::test]
+async fn what_is_for_a_thousand_users_at_once_is_found_and_removed() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let url = format!("sqlite:{}", folder.path().join("store.db").display());
+    let store = open(&url).await;
+    let everybody: Vec<_> = (0..1000).map(|n| user(&format!("user {n}"))).collect();
+    for number in 1..=60 {
+        let told = draft("sender", everybody.clone(), &number.to_string());
+        assert_eq!(append(&*store, &[told]).await, number);
+    }
+    let numbers: Vec<String> = (1..=60).map(|number| number.to_string()).collect();
+    for name in ["user 0", "user 500", "user 999"] {
+        let found = store.after(&user(name), RecordId(0), END, 100).await;
+        let found = found.expect("the store answers").into_iter();
+        let found: Vec<String> = found.map(|record| record.body).collect();
+        assert_eq!(found, numbers, "{name}");
+    }
+    let retention = Retention {
+        max_age: None,
+        max_records: Some(5),
+    };
+    let (mut removed, mut steps) = (0, 0);
+    loop {
+        match prune(&*store, retention, 1_000, 1_000).await {
+            0 => break,
+            some => (removed, steps) = (removed + some, steps + 1),
+        }
+    }
+    assert_eq!(removed, 55);
+    assert!(steps > 2, "{steps}: no step may take long");
+    let left = whole(&*store, &between("sender", "user 7")).await;
+    assert_eq!(left, ["60", "59", "58", "57", "56"]);
+}

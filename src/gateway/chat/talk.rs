@@ -2,21 +2,20 @@
 
 mod orders;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::chat::answer::{self, Answer, Reference};
 use crate::chat::request::{InvalidRequest, Order, Request};
-use crate::chat::{InFlight, JoinedGroups, Missed, SendError, Step, Stepped, Watching, catch_up};
-use crate::config::Strategy;
+use crate::chat::{
+    InFlight, JoinedGroups, Missed, SendError, Step, Stepped, UpToDatePage, Watching, catch_up,
+};
 use crate::gateway::chat::ChatSocket;
-use crate::gateway::websocket::{Member, Outbox, Progress, Room, text_frame};
+use crate::gateway::websocket::{Member, Outbox, Progress, Room, Waiting, text_frame};
 use crate::hub::Session;
 use crate::record::{Addressee, RecordId};
 use crate::store::StoreError;
 use crate::uid::Uid;
-use bytes::Bytes;
-
 /// See the module's text.
 pub(crate) struct Talk {
     socket: ChatSocket,
@@ -28,15 +27,27 @@ pub(crate) struct Talk {
     in_flight: Arc<InFlight>,
     work: Option<Work>,
     /// Records that a catch-up brought and that may wait in the outbox, too.
-    caught: Vec<RecordId>,
+    caught: HashSet<RecordId>,
 }
 
+/// Dropped in this order: first nobody counts the page, then nobody finds it.
 struct Me {
-    session: Session,
+    _session: Session,
     _rooms: [Member; 2],
     uid: Uid,
-    /// Whether the user has been handed all that was missed.
-    is_up_to_date: bool,
+    following: Following,
+    /// The newest record of which all for the user has been handed to the kernel.
+    handed: Option<RecordId>,
+}
+
+/// Whether what a page is handed tells what its user has been handed.
+enum Following {
+    /// It does not: the strategy does not ask for it, or something is missing.
+    Not,
+    /// It does, and the page has something to catch up with, up to this record.
+    CatchingUp(RecordId),
+    /// It does, and other pages of the user need not catch up.
+    UpToDate(#[expect(dead_code, reason = "a guard: it is only ever dropped")] UpToDatePage),
 }
 
 /// By what a page is somebody.
@@ -56,8 +67,8 @@ enum Work {
         greeting: Option<String>,
         /// Earlier records cannot wait in the outbox.
         live_from: RecordId,
-        /// Whether it is the user's own.
-        is_mine: bool,
+        /// For the user's own: up to which record.
+        mine_until: Option<RecordId>,
     },
 }
 
@@ -71,7 +82,7 @@ impl Talk {
             watches: HashMap::new(),
             in_flight: Arc::default(),
             work: None,
-            caught: Vec::new(),
+            caught: HashSet::new(),
         }
     }
 
@@ -144,29 +155,41 @@ impl Talk {
         let rooms = rooms.map(|room| egress.enter(room, &self.outbox));
         let session = chat.hub.login(Some(uid.clone()));
         let until = chat.recorder.begun();
-        let missed = chat.missed_since(since, session.is_first());
+        let missed = chat.missed(&uid, since);
         let login = Answer::Login {
             reference: reference.as_deref(),
             uid: uid.as_str(),
-            last: until,
+            last: match missed {
+                Missed::Nothing => Some(until),
+                Missed::Since(since) => Some(since),
+                Missed::Cursor => None,
+            },
         };
         let login = login.text();
+        let mut following = Following::Not;
         if missed == Missed::Nothing {
             self.outbox.text(&login);
+            if chat.follows() {
+                following = Following::UpToDate(chat.up_to_date.enter(uid.clone()));
+            }
         } else {
+            if chat.follows() {
+                following = Following::CatchingUp(until);
+            }
             let addressee = Addressee::User(uid.clone());
             self.work = Some(Work::CatchUp {
                 step: catch_up(Arc::clone(chat), addressee, missed, until),
                 greeting: Some(login),
                 live_from,
-                is_mine: true,
+                mine_until: Some(until),
             });
         }
         self.me = Some(Me {
-            session,
+            _session: session,
             _rooms: rooms,
             uid,
-            is_up_to_date: missed == Missed::Nothing,
+            following,
+            handed: None,
         });
         Ok(())
     }
@@ -189,7 +212,7 @@ impl Talk {
             Some(Work::Answer(answer)) => {
                 let text = answer.await;
                 self.work = None;
-                Progress(vec![text_frame(&text)])
+                Progress(vec![text_frame(&text, None)])
             }
             Some(Work::CatchUp { step, .. }) => {
                 let stepped = step.await;
@@ -198,64 +221,77 @@ impl Talk {
         }
     }
 
-    fn caught_up(&mut self, stepped: Result<Stepped, StoreError>) -> Vec<Bytes> {
+    fn caught_up(&mut self, stepped: Result<Stepped, StoreError>) -> Vec<Waiting> {
         let Some(Work::CatchUp {
             greeting,
             live_from,
-            is_mine,
+            mine_until,
             ..
         }) = self.work.take()
         else {
             return Vec::new();
         };
-        let mut frames: Vec<Bytes> = greeting.iter().map(|text| text_frame(text)).collect();
-        match stepped {
-            Ok(Stepped {
-                messages,
-                ids,
-                next,
-            }) => {
-                self.caught
-                    .extend(ids.into_iter().filter(|id| *id >= live_from));
-                frames.extend(messages.iter().map(|text| text_frame(text)));
-                match (next, &mut self.me) {
-                    (Some(step), _) => {
-                        self.work = Some(Work::CatchUp {
-                            step,
-                            greeting: None,
-                            live_from,
-                            is_mine,
-                        });
-                    }
-                    (None, Some(me)) if is_mine => me.is_up_to_date = true,
-                    (None, _) => {}
-                }
-            }
+        let mut frames: Vec<_> = greeting.iter().map(|text| text_frame(text, None)).collect();
+        let Stepped { messages, next } = match stepped {
+            Ok(stepped) => stepped,
             Err(e) => {
                 tracing::debug!(error = &e as &dyn std::error::Error, "nothing caught up");
+                if let (Some(me), true) = (&mut self.me, mine_until.is_some()) {
+                    // What follows live is not all that there is.
+                    me.following = Following::Not;
+                }
                 let fault = answer::error(&None, &SendError::Unread);
-                frames.push(text_frame(&fault));
+                frames.push(text_frame(&fault, None));
+                return frames;
             }
+        };
+        for (id, text) in messages {
+            if id >= live_from {
+                self.caught.insert(id);
+            }
+            // Of a group's records nothing follows for the user's own.
+            frames.push(text_frame(&text, mine_until.map(|_| id)));
+        }
+        if let Some(step) = next {
+            self.work = Some(Work::CatchUp {
+                step,
+                greeting: None,
+                live_from,
+                mine_until,
+            });
+        } else if let (Some(until), Some(last)) = (mine_until, frames.last_mut()) {
+            last.record = Some(until);
         }
         frames
+    }
+
+    /// The kernel has a frame of this record, and all before it.
+    pub(super) fn wrote(&mut self, record: RecordId) {
+        let chat = &self.socket.chat;
+        let Some(me) = &mut self.me else { return };
+        match me.following {
+            Following::Not => return,
+            Following::CatchingUp(until) if record >= until => {
+                let page = chat.up_to_date.enter(me.uid.clone());
+                me.following = Following::UpToDate(page);
+                chat.recorder.move_cursor(me.uid.clone(), record);
+            }
+            Following::CatchingUp(_) | Following::UpToDate(_) => {}
+        }
+        me.handed = Some(record);
     }
 }
 
 impl Drop for Talk {
-    /// A user whose last page leaves has been handed all that was delivered until now.
+    /// Notes how far the user has been handed what was for them.
     fn drop(&mut self) {
-        let chat = &self.socket.chat;
-        if chat.config.strategy != Strategy::LiveAndOffline {
-            return;
-        }
-        // Asked before the page leaves its room; what is being delivered at this moment may come
-        // again at the next login.
-        let handed = RecordId(chat.recorder.begun().0.saturating_sub(1));
-        if let Some(me) = self.me.take()
-            && me.is_up_to_date
-            && me.session.end()
+        if let Some(Me {
+            uid,
+            handed: Some(handed),
+            ..
+        }) = &self.me
         {
-            chat.recorder.move_cursor(me.uid, handed);
+            self.socket.chat.recorder.move_cursor(uid.clone(), *handed);
         }
     }
 }

@@ -32,6 +32,18 @@ impl AsciiJson {
         Self(raw.into())
     }
 
+    /// Takes a JSON text. Outside of its strings all is ASCII, so that what is not can be escaped
+    /// wherever it stands.
+    pub(super) fn of_json(json: &str) -> Self {
+        let mut ascii = Vec::with_capacity(json.len());
+        AsciiFormatter
+            .write_string_fragment(&mut ascii, json)
+            .expect("memory can be written");
+        let ascii = String::from_utf8(ascii).expect("ASCII is UTF-8");
+        let raw = RawValue::from_string(ascii).expect("it was JSON before");
+        Self(raw.into())
+    }
+
     /// What to hand to `emit`: it is written as it is.
     pub(super) fn raw(&self) -> &RawValue {
         &self.0

@@ -74,7 +74,9 @@ impl Egress for SocketIoEgress {
                 self.emit(audience, event::NEW_MSG, &(content.raw(), stamp.raw()));
             }
         }
+        // As in the original, for the backend; pages reach pages by their uids.
         if self.push_to_sid
+            && push.record.is_none()
             && let Audience::Users(uids) = audience
         {
             for socket in uids.iter().filter_map(|uid| self.socket(uid)) {

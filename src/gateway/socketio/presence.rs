@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use socketioxide::extract::SocketRef;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -63,7 +63,9 @@ impl Announcer {
         egress: SocketIoEgress,
         stop: CancellationToken,
     ) {
-        let mut ticks = tokio::time::interval(self.config.interval);
+        // Not at once: who logs in as the server starts is greeted like everybody else.
+        let period = self.config.interval;
+        let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

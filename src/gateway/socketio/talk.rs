@@ -5,7 +5,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 use socketioxide::extract::{AckSender, SocketRef};
 
 use crate::chat::answer::{self, Answer, Reference};
@@ -34,6 +33,8 @@ pub(super) struct Heard<'a> {
 pub(super) struct Talk {
     groups: JoinedGroups<()>,
     in_flight: Arc<InFlight>,
+    /// Histories under way: one at a time.
+    reading: Arc<InFlight>,
 }
 
 /// Why an event is not carried out; told to the page.
@@ -64,7 +65,7 @@ impl Talk {
             socket,
         } = heard;
         let body = payload.to_string();
-        let (order, reference) = match order(name, payload, chat) {
+        let (order, reference) = match order(name, (payload, body.len()), chat) {
             Ok(order) => order,
             Err((fault, reference)) => {
                 refuse(ack, &reference, &fault);
@@ -84,8 +85,14 @@ impl Talk {
             }
             Asked::Other(Order::History { of, before, limit }) => match self.conversation(of, me) {
                 Ok(of) => {
+                    let (in_flight, reading) = (Arc::clone(&self.in_flight), self.reading.begin(0));
                     let answer = history(Arc::clone(chat), of, before, limit, reference);
-                    return Some(Box::pin(async move { respond(ack, &answer.await) }));
+                    return Some(Box::pin(async move {
+                        // What the page has sent before belongs to it.
+                        in_flight.all_landed().await;
+                        respond(ack, &answer.await);
+                        drop(reading);
+                    }));
                 }
                 Err(fault) => Err(fault),
             },
@@ -118,7 +125,7 @@ impl Talk {
         if let Err(fault) = allowed {
             return refuse(ack, &reference, &fault.into());
         }
-        let landing = self.in_flight.begin();
+        let landing = self.in_flight.begin(message.body.len());
         chat.send(message, move |kept| {
             drop(landing);
             match kept {
@@ -130,6 +137,9 @@ impl Talk {
 
     fn conversation(&self, of: Recipient, me: &Uid) -> Result<Conversation, SendError> {
         self.groups.may_address(&of)?;
+        if !self.reading.is_empty() {
+            return Err(SendError::Busy);
+        }
         Ok(of.conversation_of(me))
     }
 }
@@ -144,9 +154,14 @@ enum Asked {
 /// place of `uid`, and the event's name in the place of `type`.
 fn order(
     name: &'static str,
-    payload: Value,
+    (payload, length): (Value, usize),
     chat: &Chat,
 ) -> Result<(Asked, Reference), (Refusal, Reference)> {
+    let most = chat.config.max_message_bytes();
+    if length > most {
+        let fault = InvalidRequest::TooLong(length as u64, most);
+        return Err((fault.into(), None));
+    }
     let Value::Object(mut request) = payload else {
         return Err((Refusal::NotObject, None));
     };
@@ -187,7 +202,5 @@ pub(super) fn refuse(ack: AckSender, reference: &Reference, fault: &Refusal) {
 
 /// Answers with a JSON text. A page that is gone needs no answer.
 fn respond(ack: AckSender, json: &str) {
-    let answer: Result<&RawValue, _> = serde_json::from_str(json);
-    let answer = answer.expect("an answer is JSON");
-    ack.send(AsciiJson::of(answer).raw()).ok();
+    ack.send(AsciiJson::of_json(json).raw()).ok();
 }

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -30,11 +31,14 @@ pub(crate) struct Close {
 
 /// One frame that waits.
 #[derive(Debug)]
-struct Waiting {
-    frame: Bytes,
+pub(crate) struct Waiting {
+    pub(crate) frame: Bytes,
     /// The record that it carries, if it is kept.
-    record: Option<RecordId>,
+    pub(crate) record: Option<RecordId>,
 }
+
+/// How long a page may be more than half its queue behind while publishers wait for it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -50,6 +54,8 @@ struct State {
     bytes: usize,
     end: Option<Close>,
     is_overrun: bool,
+    /// Since when more than half of the queue has been full.
+    behind_since: Option<Instant>,
 }
 
 /// A queue that has grown beyond this gives its memory back when it is empty.
@@ -73,7 +79,11 @@ impl Outbox {
             return Pace::Kept;
         }
         let (waiting, weight) = (state.frames.len(), state.bytes + frame.len());
-        if waiting == 0 || (waiting < messages && weight <= bytes) {
+        let is_behind = waiting > messages / 2 || weight > bytes / 2;
+        let since = is_behind.then(|| state.behind_since.unwrap_or_else(Instant::now));
+        state.behind_since = since;
+        let is_slow = since.is_some_and(|since| since.elapsed() > PATIENCE);
+        if waiting == 0 || (waiting < messages && weight <= bytes && !is_slow) {
             state.bytes = weight;
             state.frames.push_back(Waiting { frame, record });
         } else {
@@ -84,11 +94,7 @@ impl Outbox {
         }
         drop(state);
         self.changed.notify_one();
-        if waiting > messages / 2 || weight > bytes / 2 {
-            Pace::Behind
-        } else {
-            Pace::Kept
-        }
+        if is_behind { Pace::Behind } else { Pace::Kept }
     }
 
     /// Adds a text message.
@@ -102,20 +108,24 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Takes the oldest frames that wait, up to `most`. Those that `skips` names are dropped.
+    /// Takes the oldest frames that wait, up to so many, and no more once they have so many bytes.
+    /// Those that `skips` names are dropped.
     pub(super) fn take(
         &self,
-        into: &mut VecDeque<Bytes>,
-        most: usize,
+        into: &mut VecDeque<Waiting>,
+        (frames, bytes): (usize, usize),
         skips: impl Fn(RecordId) -> bool,
     ) {
         let mut state = self.lock();
-        while into.len() < most
-            && let Some(Waiting { frame, record }) = state.frames.pop_front()
+        let mut taken = 0;
+        while into.len() < frames
+            && taken < bytes
+            && let Some(waiting) = state.frames.pop_front()
         {
-            state.bytes -= frame.len();
-            if !record.is_some_and(&skips) {
-                into.push_back(frame);
+            state.bytes -= waiting.frame.len();
+            if !waiting.record.is_some_and(&skips) {
+                taken += waiting.frame.len();
+                into.push_back(waiting);
             }
         }
         if state.frames.is_empty() && state.frames.capacity() > SMALL_QUEUE {
@@ -127,6 +137,16 @@ impl Outbox {
     pub(super) fn end(&self) -> Option<Close> {
         let state = self.lock();
         state.end.clone().filter(|_| state.frames.is_empty())
+    }
+
+    /// Whether the connection is to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.lock().end.is_some()
+    }
+
+    /// Lets [`Outbox::changed`] return at once.
+    pub(super) fn touch(&self) {
+        self.changed.notify_one();
     }
 
     /// Whether the page has fallen too far behind, so that it has to go even if it does not read.
@@ -142,6 +162,16 @@ impl Outbox {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<Bytes> for Waiting {
+    /// A frame that carries no record.
+    fn from(frame: Bytes) -> Self {
+        Self {
+            frame,
+            record: None,
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Buf as _;
+use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::gateway::websocket::frame::{self, Decoder, FrameError, Limits, Message};
-use crate::gateway::websocket::outbox::{Close, Outbox};
+use crate::gateway::websocket::outbox::{Close, Outbox, Waiting};
 use crate::net::Stream;
 use crate::record::RecordId;
 
@@ -24,8 +25,17 @@ const READ: usize = 8 * 1024;
 /// Frames written at a time.
 const WRITE: usize = 64;
 
+/// Writes in a turn; then the page is read, and other pages get theirs.
+const ROUNDS: usize = 4;
+
+/// Bytes taken from the outbox at a time, so that what waits stays within its bounds there.
+const TAKE: usize = 64 * 1024;
+
 /// How long a page may take to close its side after we have said goodbye.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a page that is sent away may take to read what waits for it.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What a page's messages mean.
 pub(crate) trait Protocol: Send + 'static {
@@ -58,6 +68,9 @@ pub(crate) trait Protocol: Send + 'static {
     fn skips(&self, _record: RecordId) -> bool {
         false
     }
+
+    /// A frame that carries this record has been handed to the kernel whole, and all before it.
+    fn wrote(&mut self, _record: RecordId) {}
 }
 
 /// A message of a page.
@@ -71,7 +84,7 @@ pub(crate) enum Received {
 
 /// Frames that go to the page before what waits in its outbox.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(pub(crate) Vec<Bytes>);
+pub(crate) struct Progress(pub(crate) Vec<Waiting>);
 
 /// How a page is treated, whatever it speaks.
 #[derive(Debug, Clone, Copy)]
@@ -89,9 +102,11 @@ pub(super) struct Page<P> {
     protocol: P,
     treatment: Treatment,
     decoder: Decoder,
-    writing: VecDeque<Bytes>,
+    writing: VecDeque<Waiting>,
     heartbeat: Interval,
     was_heard: bool,
+    /// When a page that is sent away has had time enough.
+    leaves_by: Option<Instant>,
 }
 
 /// Why a page's loop ends.
@@ -127,6 +142,7 @@ impl<P: Protocol> Page<P> {
             writing: VecDeque::new(),
             heartbeat,
             was_heard: true,
+            leaves_by: None,
         }
     }
 
@@ -156,9 +172,10 @@ impl<P: Protocol> Page<P> {
                 (frame::close(close.code, &close.reason), true)
             }
         };
-        writing.push_back(close);
+        writing.push_back(Waiting::from(close));
         // A page that does not read gets no goodbye.
-        if write(stream.tcp(), &mut writing).is_ok() && writing.is_empty() && lingers {
+        let written = write(stream.tcp(), &mut writing, |_| {});
+        if written.is_ok() && writing.is_empty() && lingers {
             linger(stream.tcp()).await;
         }
     }
@@ -173,30 +190,36 @@ impl<P: Protocol> Page<P> {
             protocol,
             writing,
             heartbeat,
+            leaves_by,
             ..
         } = self;
         let tcp = stream.tcp();
-        let (reads, written) = (protocol.is_ready(), writing.is_empty());
+        let leaves = outbox.is_ending();
+        let deadline = leaves.then(|| *leaves_by.get_or_insert(Instant::now() + FAREWELL));
+        // Who is sent away has no more say.
+        let (reads, written) = (protocol.is_ready() && !leaves, writing.is_empty());
         tokio::select! {
             biased;
-            () = stop.cancelled() => {
-                return Err(End::Close(Close::new(CloseCode::Away, "server is stopping")));
+            () = stop.cancelled(), if !leaves => {
+                outbox.close(Close::new(CloseCode::Away, "server is stopping"));
             }
+            () = until(deadline) => return Err(End::Broken("no time left for the goodbye")),
             ready = tcp.writable(), if !written => ready.map_err(|_| End::Broken("not writable"))?,
             Progress(frames) = protocol.progress(), if written => writing.extend(frames),
-            () = outbox.changed() => {}
+            _ = heartbeat.tick() => self.beat(reads)?,
             ready = tcp.readable(), if reads => {
                 ready.map_err(|_| End::Broken("not readable"))?;
                 self.was_heard = true;
                 self.read()?;
             }
-            _ = heartbeat.tick() => self.beat(reads)?,
+            // Last, so that a page that is sent much is still read.
+            () = outbox.changed() => {}
         }
         Ok(())
     }
 
     fn handle(&mut self) -> Result<(), End> {
-        while self.protocol.is_ready() {
+        while self.protocol.is_ready() && !self.outbox.is_ending() {
             let limits = Limits {
                 keep: self.protocol.appetite(),
                 frame: self.treatment.max_frame,
@@ -233,13 +256,13 @@ impl<P: Protocol> Page<P> {
         }
     }
 
-    /// Writes as much as the kernel takes.
+    /// Writes as much as the kernel takes, for a few rounds.
     fn write(&mut self) -> Result<(), End> {
-        loop {
-            if !self.protocol.holds_outbox() {
+        for _ in 0..ROUNDS {
+            if self.writing.is_empty() && !self.protocol.holds_outbox() {
                 let protocol = &self.protocol;
-                self.outbox
-                    .take(&mut self.writing, WRITE, |record| protocol.skips(record));
+                let skips = |record| protocol.skips(record);
+                self.outbox.take(&mut self.writing, (WRITE, TAKE), skips);
             }
             if let Some(close) = self.outbox.end()
                 && (self.writing.is_empty() || self.outbox.is_overrun())
@@ -249,12 +272,17 @@ impl<P: Protocol> Page<P> {
             if self.writing.is_empty() {
                 return Ok(());
             }
-            match write(self.stream.tcp(), &mut self.writing) {
+            let protocol = &mut self.protocol;
+            let wrote = |record| protocol.wrote(record);
+            match write(self.stream.tcp(), &mut self.writing, wrote) {
                 Ok(()) if self.writing.is_empty() => {}
                 Ok(()) => return Ok(()),
                 Err(_) => return Err(End::Broken("write failed")),
             }
         }
+        // More may wait: the next turn sees it at once.
+        self.outbox.touch();
+        Ok(())
     }
 
     /// The heartbeat: a page that has sent nothing since the last one is gone.
@@ -274,12 +302,24 @@ fn violation(e: FrameError) -> End {
     End::Broken("protocol violated")
 }
 
-/// Writes frames until the kernel takes no more; the first may be left in part.
-fn write(tcp: &TcpStream, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Writes frames until the kernel takes no more; the first may be left in part. Tells the records
+/// that have gone out whole.
+fn write(
+    tcp: &TcpStream,
+    frames: &mut VecDeque<Waiting>,
+    mut wrote: impl FnMut(RecordId),
+) -> io::Result<()> {
     while !frames.is_empty() {
         let mut slices = [IoSlice::new(&[]); WRITE];
         for (slice, frame) in slices.iter_mut().zip(frames.iter()) {
-            *slice = IoSlice::new(frame);
+            *slice = IoSlice::new(&frame.frame);
         }
         let count = frames.len().min(WRITE);
         let mut written = match tcp.try_write_vectored(&slices[..count]) {
@@ -287,12 +327,15 @@ fn write(tcp: &TcpStream, frames: &mut VecDeque<Bytes>) -> io::Result<()> {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(e) => return Err(e),
         };
-        while let Some(first) = frames.front_mut() {
-            if written < first.len() {
-                first.advance(written);
+        while let Some(Waiting { frame, record }) = frames.front_mut() {
+            if written < frame.len() {
+                frame.advance(written);
                 break;
             }
-            written -= first.len();
+            written -= frame.len();
+            if let Some(record) = *record {
+                wrote(record);
+            }
             frames.pop_front();
         }
     }
@@ -318,8 +361,9 @@ async fn linger(tcp: &TcpStream) {
 /// Says goodbye to a page that was not let in.
 pub(super) async fn send_away(stream: &Stream, close: &Close) {
     tracing::debug!(reason = close.reason, "page not let in");
-    let mut goodbye = VecDeque::from([frame::close(close.code, &close.reason)]);
-    if write(stream.tcp(), &mut goodbye).is_ok() && goodbye.is_empty() {
+    let close = frame::close(close.code, &close.reason);
+    let mut goodbye = VecDeque::from([Waiting::from(close)]);
+    if write(stream.tcp(), &mut goodbye, |_| {}).is_ok() && goodbye.is_empty() {
         linger(stream.tcp()).await;
     }
 }

@@ -46,8 +46,20 @@ pub(super) const AFTER: &str = "
             AND kind = $1 AND name = $2
     ) ORDER BY id LIMIT $5";
 
-/// How many records may wait to be filled in. Every question looks through them.
-pub(super) const MAX_UNINDEXED: i64 = 2048;
+/// How many rows of `addressees` may wait to be filled in. Every question looks through them.
+pub(super) const MAX_UNINDEXED: usize = 2048;
+
+/// How many rows are filled in at a time, and those of the last record besides. It is done while a
+/// message waits to be kept, so it must not take long; and more than a message adds, so that it
+/// ends.
+pub(super) const FILL_IN_ROWS: usize = 16_384;
+
+/// Up to which record that is. By rows.
+pub(super) const FILL_IN_UNTIL: &str = "
+    SELECT max(record) FROM (
+        SELECT record FROM addressees WHERE record > (SELECT indexed FROM counters)
+        ORDER BY record LIMIT $1
+    )";
 
 /// Fills in what was kept since the last time, up to and including a record. In the order of the
 /// tables, so that a page is touched once.

@@ -66,7 +66,7 @@ impl Talk {
             event: None,
         };
         let (outbox, reference) = (Arc::clone(&self.outbox), reference.clone());
-        let landing = self.in_flight.begin();
+        let landing = self.in_flight.begin(text.len());
         self.socket.chat.send(message, move |kept| {
             match kept {
                 Ok(kept) if reference.is_some() => outbox.text(&answer::ack(&reference, kept)),
@@ -93,7 +93,7 @@ impl Talk {
         let joined = Answer::Joined {
             reference: reference.as_deref(),
             group: group.as_str(),
-            last: until,
+            last: since.unwrap_or(until),
         };
         let joined = joined.text();
         let Some(since) = since else {
@@ -105,7 +105,7 @@ impl Talk {
             step: catch_up(Arc::clone(chat), addressee, Missed::Since(since), until),
             greeting: Some(joined),
             live_from,
-            is_mine: false,
+            mine_until: None,
         });
         Ok(())
     }
