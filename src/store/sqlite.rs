@@ -30,8 +30,10 @@ const MIGRATIONS: [(&str, &str); 1] = [(
 /// How many connections read.
 const READERS: u32 = 4;
 
-/// How many rows one statement inserts. A few sizes only, so that each is prepared once.
-const ROWS: [usize; 9] = [256, 128, 64, 32, 16, 8, 4, 2, 1];
+/// How many rows one statement may insert. A few sizes only, so that each is prepared once; what is
+/// left over is filled up with empty rows, since every statement more is a way to SQLite's thread
+/// and back.
+const ROWS: [usize; 4] = [4, 32, 128, 512];
 
 /// How long to wait before trying again to open a file that another process is opening.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -58,7 +60,10 @@ pub(super) struct SqliteStore {
 }
 
 /// A statement that inserts rows, in every size of [`ROWS`].
-struct Insert(Vec<(usize, SqlStr)>);
+struct Insert {
+    columns: usize,
+    texts: [(usize, SqlStr); ROWS.len()],
+}
 
 /// A statement with the values bound so far.
 type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
@@ -101,14 +106,10 @@ impl SqliteStore {
             unindexed: AtomicUsize::new(usize::MAX),
             writer: Connections::new(writer, 1, options.timeout),
             readers: Connections::new(reader, READERS, options.timeout),
-            records: Insert::new("INSERT INTO records (id, at, sender, body) VALUES ", 4, ""),
-            addressees: Insert::new(
-                "INSERT INTO addressees (record, kind, name, sender) VALUES ",
-                4,
-                "",
-            ),
+            records: Insert::new("INSERT INTO records (id, at, sender, body)", 4, ""),
+            addressees: Insert::new("INSERT INTO addressees (record, kind, name, sender)", 4, ""),
             cursors: Insert::new(
-                "INSERT INTO cursors (uid, record) VALUES ",
+                "INSERT INTO cursors (uid, record)",
                 2,
                 " ON CONFLICT (uid) DO UPDATE SET record = excluded.record \
                   WHERE cursors.record < excluded.record",
@@ -289,30 +290,37 @@ impl fmt::Debug for SqliteStore {
 }
 
 impl Insert {
-    /// `columns` values a row, between `head` and `tail`.
+    /// `columns` values a row, between `head` and `tail`. The first of a row is never null.
     fn new(head: &str, columns: usize, tail: &str) -> Self {
         let row = format!("({})", vec!["?"; columns].join(", "));
-        let text = |rows| format!("{head}{}{tail}", vec![row.as_str(); rows].join(", "));
+        let text = |rows| {
+            let rows = vec![row.as_str(); rows].join(", ");
+            format!("{head} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL {tail}")
+        };
         // Safe: nothing from outside is in the text. Shared, since it is cloned at every use.
         let shared = |rows| AssertSqlSafe(text(rows)).into_sql_str().clone();
-        Self(ROWS.map(|rows| (rows, shared(rows))).into())
+        Self {
+            columns,
+            texts: ROWS.map(|rows| (rows, shared(rows))),
+        }
     }
 
     /// As few statements as insert all of `rows`, with their values bound.
     fn statements<'a, T>(
         &'a self,
-        mut rows: &'a [T],
+        rows: &'a [T],
         bind: impl Fn(Statement<'static>, &T) -> Statement<'static> + Send + 'a,
     ) -> impl Iterator<Item = Statement<'static>> + Send + 'a
     where
         T: Sync,
     {
-        std::iter::from_fn(move || {
-            let fits = |(size, _): &&(usize, SqlStr)| *size <= rows.len();
-            let (size, text) = self.0.iter().find(fits)?;
-            let (now, later) = rows.split_at(*size);
-            rows = later;
-            Some(now.iter().fold(sqlx::query(text.clone()), &bind))
+        let [.., (most, largest)] = &self.texts;
+        rows.chunks(*most).map(move |rows| {
+            let fits = self.texts.iter().find(|(size, _)| *size >= rows.len());
+            let (size, text) = fits.map_or((most, largest), |(size, text)| (size, text));
+            let query = rows.iter().fold(sqlx::query(text.clone()), &bind);
+            let empty = (size - rows.len()) * self.columns;
+            (0..empty).fold(query, |query, _| query.bind(None::<i64>))
         })
     }
 }
