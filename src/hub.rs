@@ -1,7 +1,7 @@
 //! The hub: who is online, and whom a push reaches. The only thing that edges call.
 //!
 //! It knows no wire. Gateways give it their [`Egress`]; ingresses call [`Hub::publish`], and those
-//! whose messages are kept call [`Hub::keep`]; a gateway calls [`Hub::login`] and keeps the
+//! whose messages are kept call [`Recorder::keep`]; a gateway calls [`Hub::login`] and keeps the
 //! [`Session`] for as long as the page is there, as it does with [`Joined`] and [`Subscribed`].
 //!
 //! The order of steps is the design: *publish reads presence before it delivers; login joins its

@@ -119,7 +119,8 @@ pub trait MessageStore: Send + Sync + std::fmt::Debug {
 
 /// Opens the store that `url` names, and creates or updates its tables: `sqlite:<path>`, a file
 /// that is created when it is missing, or `postgres://…` (`postgresql://…`), a database that is
-/// there, and that several servers may share.
+/// there. Numbers stay sound if several servers share it; but each delivers, and lets its pages catch
+/// up with, only what it has kept itself.
 ///
 /// A PostgreSQL server that goes away later is noticed by the calls that need it, and used again
 /// once it is back. What it has answered for is as durable as its `synchronous_commit` makes it.

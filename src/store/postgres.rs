@@ -1,4 +1,4 @@
-//! The store in a PostgreSQL database, which several servers may share. Owns the SQL that only
+//! The store in a PostgreSQL database. Owns the SQL that only
 //! PostgreSQL speaks; knows neither hub nor wires.
 
 use std::fmt;

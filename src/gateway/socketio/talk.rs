@@ -200,7 +200,10 @@ pub(super) fn refuse(ack: AckSender, reference: &Reference, fault: &Refusal) {
     respond(ack, &answer::error(reference, fault));
 }
 
-/// Answers with a JSON text. A page that is gone needs no answer.
+/// Answers with a JSON text. A page that is gone needs no answer; one whose queue is full is about to
+/// lose its connection.
 fn respond(ack: AckSender, json: &str) {
-    ack.send(AsciiJson::of_json(json).raw()).ok();
+    if let Err(e) = ack.send(AsciiJson::of_json(json).raw()) {
+        tracing::debug!(error = %e, "chat event not answered");
+    }
 }

@@ -109,6 +109,15 @@ pub(super) struct Page<P> {
     leaves_by: Option<Instant>,
 }
 
+/// How far a turn's writing went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    /// All that waited, or all that the kernel takes.
+    All,
+    /// More may wait.
+    Some,
+}
+
 /// Why a page's loop ends.
 enum End {
     /// The connection is of no more use.
@@ -183,7 +192,11 @@ impl<P: Protocol> Page<P> {
     /// Handles what has arrived, writes what can be written, waits for more of either.
     async fn turn(&mut self, stop: &CancellationToken) -> Result<(), End> {
         self.handle()?;
-        self.write()?;
+        if self.write()? == Written::Some {
+            // A page that is sent much must not keep its thread from others.
+            self.outbox.touch();
+            tokio::task::yield_now().await;
+        }
         let Self {
             stream,
             outbox,
@@ -257,7 +270,7 @@ impl<P: Protocol> Page<P> {
     }
 
     /// Writes as much as the kernel takes, for a few rounds.
-    fn write(&mut self) -> Result<(), End> {
+    fn write(&mut self) -> Result<Written, End> {
         for _ in 0..ROUNDS {
             if self.writing.is_empty() && !self.protocol.holds_outbox() {
                 let protocol = &self.protocol;
@@ -270,19 +283,17 @@ impl<P: Protocol> Page<P> {
                 return Err(End::Close(close));
             }
             if self.writing.is_empty() {
-                return Ok(());
+                return Ok(Written::All);
             }
             let protocol = &mut self.protocol;
             let wrote = |record| protocol.wrote(record);
             match write(self.stream.tcp(), &mut self.writing, wrote) {
                 Ok(()) if self.writing.is_empty() => {}
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Written::All),
                 Err(_) => return Err(End::Broken("write failed")),
             }
         }
-        // More may wait: the next turn sees it at once.
-        self.outbox.touch();
-        Ok(())
+        Ok(Written::Some)
     }
 
     /// The heartbeat: a page that has sent nothing since the last one is gone.
