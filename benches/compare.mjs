@@ -2,8 +2,8 @@
 // machine and load, and holds the results against the budgets of the README.
 //   node benches/compare.mjs [--quick] [--check]
 // --quick: fewer pages, for CI; --check: exit code 1 when a budget is overrun. Ratios of CPU time
-// are taken from alternating runs, the best of each server; shared machines are noisy, so --quick
-// allows them more; it is there to catch a regression, not to measure.
+// are the median of pairs of runs; shared machines are noisy, so --quick allows them more; it is there
+// to catch a regression, not to measure.
 import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -56,18 +56,31 @@ function bench(pid, [socketio, http], args) {
   return result.rounds;
 }
 
+// The median of the ratios of neighbouring runs: what else the machine does slows both of a pair. A
+// ratio that seems too high is looked at for longer before it is believed.
 async function ratio(what, args, most) {
-  const best = {};
-  for (let run = 0; run < (quick ? 2 : 3); run += 1) {
-    for (const name of Object.keys(servers)) {
-      const [round] = await withServer(name, (pid, ports) => bench(pid, ports, args));
-      const cpu = round.publish.server_cpu_us_per_delivery;
-      if (!(best[name]?.cpu <= cpu)) best[name] = { cpu, p50: round.publish.latency_ms.p50 };
+  const limit = quick ? most * 1.6 : most;
+  const pairs = [];
+  const median = (values) => values.toSorted((one, other) => one - other)[Math.floor(values.length / 2)];
+  const compare = async (times) => {
+    for (let run = 0; run < times; run += 1) {
+      const pair = {};
+      for (const name of Object.keys(servers)) {
+        const [round] = await withServer(name, (pid, ports) => bench(pid, ports, args));
+        pair[name] = { cpu: round.publish.server_cpu_us_per_delivery, p50: round.publish.latency_ms.p50 };
+      }
+      pairs.push(pair);
     }
-  }
-  const told = Object.entries(best).map(([name, { cpu, p50 }]) => `${name} ${cpu.toFixed(2)} us, p50 ${p50.toFixed(1)} ms`);
-  console.log(`     ${told.join('; ')}`);
-  budget(`${what}, CPU per delivery against bare`, best.campanile.cpu / best.bare.cpu, quick ? most * 1.6 : most, 'times');
+    return median(pairs.map(({ bare, campanile }) => campanile.cpu / bare.cpu));
+  };
+  let found = await compare(3);
+  for (let longer = 0; longer < 2 && found > limit; longer += 1) found = await compare(4);
+  const told = Object.keys(servers).map((name) => {
+    const of = (field) => median(pairs.map((pair) => pair[name][field]));
+    return `${name} ${of('cpu').toFixed(2)} us, p50 ${of('p50').toFixed(1)} ms`;
+  });
+  console.log(`     ${told.join('; ')}; ${pairs.length} pairs of runs`);
+  budget(`${what}, CPU per delivery against bare`, found, limit, 'times');
 }
 
 const pages = quick ? 2000 : 5000;
