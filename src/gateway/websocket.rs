@@ -127,23 +127,25 @@ impl<D: Dialect> Handshake<D> {
         let tasks = &self.quarters.tasks;
         tasks.spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => handshake.serve(upgraded, &query).await,
+                Ok(upgraded) => handshake.serve(upgraded, query).await,
                 Err(e) => tracing::debug!(error = %e, "page lost within its handshake"),
             }
         });
         switching(&key, request.headers())
     }
 
-    async fn serve(self, upgraded: Upgraded, query: &str) {
+    async fn serve(self, upgraded: Upgraded, query: String) {
         let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
             tracing::error!("a page's connection is not one of ours");
             return;
         };
         let outbox = Arc::new(Outbox::new(self.bounds));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf);
-        match self.dialect.open(query, &outbox) {
+        match self.dialect.open(&query, &outbox) {
             Ok(protocol) => {
                 let page = Page::new(stream, &early, outbox, protocol, self.treatment);
+                // The page is here for long; what its handshake was read into need not be.
+                drop((early, query));
                 page.serve(self.quarters.stop).await;
             }
             Err(close) => page::send_away(&stream, &close).await,

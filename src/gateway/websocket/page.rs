@@ -356,10 +356,9 @@ fn write(
 /// Waits for the page to close its side, so that unread bytes of it do not undo our goodbye.
 async fn linger(tcp: &TcpStream) {
     SockRef::from(tcp).shutdown(std::net::Shutdown::Write).ok();
-    let mut waste = [0; 512];
     let drained = async {
         while tcp.readable().await.is_ok() {
-            match tcp.try_read(&mut waste) {
+            match tcp.try_read(&mut [0; 512]) {
                 Ok(0) => return,
                 Err(e) if e.kind() != io::ErrorKind::WouldBlock => return,
                 _ => {}
