@@ -57,10 +57,8 @@ impl App {
             SocketIoGateway::new(&config.socketio, config.presence.clone(), &config.web.root);
         let listeners = Listeners::bind(&config, gateway.tuning())?;
         let websockets = Arc::<WebsocketEgress>::default();
-        let hub = Hub::new(vec![
-            gateway.egress(),
-            Arc::clone(&websockets) as Arc<dyn Egress>,
-        ]);
+        let egresses = vec![gateway.egress(), Arc::clone(&websockets) as Arc<dyn Egress>];
+        let hub = Hub::new(egresses, config.recovery);
         let auth = Arc::new(Auth::new(&config.auth));
         let topics = Arc::new(TopicReader::new(&config.topics));
         let chat = if config.chat.is_on() {
@@ -68,12 +66,13 @@ impl App {
         } else {
             None
         };
-        gateway.open(Lobby {
+        let lobby = Lobby {
             hub: Arc::clone(&hub),
             auth: Arc::clone(&auth),
             topics: config.udp.listen.map(|_| Arc::clone(&topics)),
             chat: chat.clone().filter(|_| config.chat.socketio),
-        });
+        };
+        gateway.open(lobby, config.recovery.rewind);
         Ok(Self {
             config,
             hub,
@@ -177,6 +176,7 @@ impl App {
             let service = self.gateway.service();
             pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
             loops.spawn(self.gateway.announce(&self.hub, stop.loops.clone()));
+            loops.spawn(self.gateway.welcome(stop.loops.clone()));
         }
         let quarters = || Quarters {
             tasks: pages.clone(),

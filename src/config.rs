@@ -7,6 +7,7 @@ mod chat;
 mod check;
 pub mod load;
 mod raw;
+mod recovery;
 mod units;
 
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use chat::{Auth, AuthMode, Chat, Store, Strategy};
 pub use check::Contradiction;
 pub use raw::{Matching, Secret, Text, TopicSocket, Topics, Udp, UidSocket, Websocket};
+pub use recovery::{Backlog, Recovery};
 
 /// The commented example: every key with its default. Printed by `campanile config`.
 pub const EXAMPLE: &str = include_str!("config/example.toml");
@@ -51,6 +53,10 @@ pub struct Config {
     pub websocket: Websocket,
     /// Who may log in.
     pub auth: Auth,
+    /// What pages get that reconnect.
+    pub recovery: Recovery,
+    /// What users get who were away.
+    pub backlog: Backlog,
     /// The online count that pages get.
     pub presence: Presence,
     /// How the process stops.
@@ -78,6 +84,8 @@ pub struct SocketIo {
     pub max_payload: ByteSize,
     /// How many messages may wait for one page; a page that falls further behind is cut off.
     pub max_queue: usize,
+    /// How many bytes of them. A single message may be larger.
+    pub max_queue_bytes: ByteSize,
     /// Origins whose pages may connect; `*` is any.
     pub origins: Vec<String>,
     /// Whether `to` may also name a socket by its id, as in the original.
@@ -141,6 +149,10 @@ pub struct Shutdown {
     /// The most that an orderly stop may take.
     #[serde(with = "units::duration")]
     pub grace: Duration,
+    /// Over how long the pages are sent away, so that they do not all come back at one instant. At
+    /// most half of `grace`.
+    #[serde(with = "units::duration")]
+    pub drain: Duration,
 }
 
 /// What is logged, and how.
@@ -195,6 +207,12 @@ impl SocketIo {
     pub fn max_payload_bytes(&self) -> usize {
         units::as_usize(self.max_payload)
     }
+
+    /// `max_queue_bytes` in bytes.
+    #[must_use]
+    pub fn max_queue_bytes(&self) -> usize {
+        units::as_usize(self.max_queue_bytes)
+    }
 }
 
 impl Default for SocketIo {
@@ -206,6 +224,7 @@ impl Default for SocketIo {
             ping_timeout: Duration::from_secs(60),
             max_payload: ByteSize::kib(128),
             max_queue: 1024,
+            max_queue_bytes: ByteSize::mib(4),
             origins: vec!["*".to_owned()],
             push_to_sid: true,
         }
@@ -245,6 +264,7 @@ impl Default for Shutdown {
     fn default() -> Self {
         Self {
             grace: Duration::from_secs(10),
+            drain: Duration::from_secs(2),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The subscriber side: the protocols that pages speak. Gateways know the hub, not each other.
 
 pub(crate) mod chat;
+mod rooms;
 pub mod socketio;
 pub(crate) mod topic_socket;
 pub(crate) mod uid_socket;

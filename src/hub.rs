@@ -4,28 +4,38 @@
 //! whose messages are kept call [`Recorder::keep`]; a gateway calls [`Hub::login`] and keeps the
 //! [`Session`] for as long as the page is there, as it does with [`Joined`] and [`Subscribed`].
 //!
-//! The order of steps is the design: *publish reads presence before it delivers; login joins its
-//! room before it counts.* A push that is answered [`Delivery::Online`] is therefore delivered
-//! after the room was joined, and a login that races with it loses nothing.
+//! A push gets its number, is logged and is delivered in one step that no login can come into the
+//! middle of ([`Hub::between_pushes`]): pages hear in the order of the numbers, and one that comes back
+//! hears each message either from the log or live, never both, never neither. The price is that pushes
+//! are fanned out one after the other; the fan-out never waits for anything.
 
+mod cursors;
 mod groups;
+mod log;
+mod queue;
 mod recorder;
+mod recovery;
 mod registry;
 mod session;
 mod topics;
 mod watches;
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::config;
 use crate::group::Group;
-use crate::push::{Delivery, Push, Target};
+use crate::push::{Delivery, Push, PushId, Target};
 use crate::topic::Subscription;
 use crate::uid::Uid;
 
 use groups::Groups;
 pub use groups::Joined;
+use log::Log;
+pub use log::LogSize;
 pub use recorder::{Keep, KeepError, Kept, Recorder};
+pub use recovery::{Beginning, Read, Reading, Recovered, Standstill};
 pub use registry::Presence;
 use registry::Registry;
 pub use session::Session;
@@ -76,28 +86,29 @@ pub struct Hub {
     groups: Groups,
     topics: Topics,
     watches: Watches,
+    log: Mutex<Log>,
+    is_leaving: AtomicBool,
     egresses: Box<[Arc<dyn Egress>]>,
 }
 
 impl Hub {
     /// A hub that delivers through `egresses`, with nobody online.
     #[must_use]
-    pub fn new(egresses: Vec<Arc<dyn Egress>>) -> Arc<Self> {
+    pub fn new(egresses: Vec<Arc<dyn Egress>>, recovery: config::Recovery) -> Arc<Self> {
         Arc::new(Self {
             registry: Registry::default(),
             groups: Groups::default(),
             topics: Topics::default(),
             watches: Watches::default(),
+            log: Mutex::new(Log::new(recovery)),
+            is_leaving: AtomicBool::new(false),
             egresses: egresses.into_boxed_slice(),
         })
     }
 
-    /// Accepts a push: reads presence, delivers it, and says whether anybody it is for is online.
-    ///
-    /// It delivers even when presence says that nobody is: a page that is just logging in has
-    /// joined its room before it is counted, and then gets the message after all.
+    /// Accepts a push: numbers it, delivers it, and says whether anybody it is for is online.
     pub async fn publish(&self, push: Push) -> Delivery {
-        let (reach, pace) = self.reach_and_deliver(&push);
+        let (push, reach, pace) = self.accept(push);
         match push.target {
             // A fan-out wakes one writer task a page. Publishers that pipeline must not outrun
             // them: let the writers run before the next push fills their queues further.
@@ -108,19 +119,24 @@ impl Hub {
             Target::Users(_) if pace == Pace::Behind => tokio::time::sleep(BREATH).await,
             Target::Users(_) | Target::Group(_) | Target::Topic(_) => {}
         }
-        match (&push.target, reach) {
-            (Target::Everyone, _) | (_, 1..) => Delivery::Online,
-            _ => Delivery::Offline,
-        }
+        Delivery::of(&push.target, reach)
     }
 
     /// Hands a push to the pages on this node. Says how many sessions it concerned just before; for
     /// a topic, how many subscriptions.
-    pub fn deliver(&self, push: &Push) -> usize {
-        self.reach_and_deliver(push).0
+    pub fn deliver(&self, push: Push) -> usize {
+        self.accept(push).1
     }
 
-    fn reach_and_deliver(&self, push: &Push) -> (usize, Pace) {
+    fn accept(&self, push: Push) -> (Arc<Push>, usize, Pace) {
+        let mut log = self.log();
+        let push = log.accept(push);
+        let (reach, pace) = self.fan_out(&push);
+        drop(log);
+        (push, reach, pace)
+    }
+
+    fn fan_out(&self, push: &Push) -> (usize, Pace) {
         let (reach, audience) = match &push.target {
             Target::Everyone => (self.registry.presence().pages, Audience::Everyone),
             Target::Users(uids) => {
@@ -142,6 +158,22 @@ impl Hub {
         let egresses = self.egresses.iter();
         let paces = egresses.map(|egress| egress.deliver(audience, push));
         paces.max().unwrap_or(Pace::Kept)
+    }
+
+    /// Forgets what need not be remembered any longer; otherwise that is done as pushes come.
+    pub fn forget(&self) {
+        self.log().evict(PushId::now());
+    }
+
+    /// How much of what was pushed is remembered.
+    #[must_use]
+    pub fn log_size(&self) -> LogSize {
+        self.log().size()
+    }
+
+    fn log(&self) -> MutexGuard<'_, Log> {
+        // A panic in a fan-out leaves the log as it was.
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one more session of `uid`, until the [`Session`] is dropped. `None` is a guest: a

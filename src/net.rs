@@ -3,6 +3,7 @@
 //! It knows nothing of what is served. It exists because the stock loop sets no header timeout,
 //! no send buffer bound, no user timeout and has no handle by which one connection can be cut.
 
+mod acknowledged;
 pub(crate) mod body;
 mod connection;
 mod first_line;
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-pub(crate) use connection::{Connection, ReadFilter, Stream};
+pub(crate) use connection::{Connection, Stream, Tap};
 
 /// Connections that may wait to be accepted: a crowd that reconnects at one instant fits.
 const BACKLOG: i32 = 4096;

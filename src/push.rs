@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::group::Group;
 use crate::record::{RecordId, stamped};
@@ -22,15 +23,24 @@ pub enum Target {
     Topic(Topic),
 }
 
+/// A push's number: sorts by acceptance, and is never used twice, also after a restart: microseconds since 1970, counted on where two would be the same. It fits the whole numbers of JavaScript.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PushId(pub u64);
+
 /// A message on its way.
 #[derive(Debug, Clone)]
 pub struct Push {
+    /// Its number; the hub gives it when it accepts the push.
+    pub id: PushId,
     /// Whom it is for.
     pub target: Target,
     /// What they get.
     pub content: Content,
     /// The record that it was kept as, if it was.
     pub record: Option<Recorded>,
+    /// The number under which it waits on disk until those it is for have it, if it does. Smaller
+    /// than `id`: it is kept before it is accepted.
+    pub parcel: Option<PushId>,
 }
 
 /// What pages get. The two texts are the same unless a page wrote them.
@@ -56,15 +66,47 @@ pub struct Recorded {
     pub sender: Option<Uid>,
 }
 
+impl PushId {
+    /// The number of something that is accepted now, if none greater was given before.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self(u64::try_from(now.unwrap_or_default().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// When it was accepted, in milliseconds since 1970.
+    #[must_use]
+    pub fn millis(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// The number that something accepted so much earlier would have had.
+    #[must_use]
+    pub fn before(self, by: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(by.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
 impl Push {
     /// A push that nothing is kept of.
     #[must_use]
     pub fn new(target: Target, content: Content) -> Self {
         Self {
+            id: PushId::default(),
             target,
             content,
             record: None,
+            parcel: None,
         }
+    }
+
+    /// Whether it is for every page.
+    #[must_use]
+    pub fn is_for_everyone(&self) -> bool {
+        matches!(self.target, Target::Everyone)
     }
 
     /// The text frame of a raw websocket.
@@ -96,4 +138,14 @@ pub enum Delivery {
     Online,
     /// No session is concerned.
     Offline,
+}
+
+impl Delivery {
+    /// What became of a push that concerned so many sessions.
+    pub(crate) fn of(target: &Target, reach: usize) -> Self {
+        match (target, reach) {
+            (Target::Everyone, _) | (_, 1..) => Self::Online,
+            _ => Self::Offline,
+        }
+    }
 }

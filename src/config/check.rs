@@ -63,10 +63,39 @@ impl Config {
         )?;
         self.check_raw()?;
         self.check_chat()?;
+        self.check_recovery()?;
         require(
             is_log_level(&self.log.level),
             "log.level",
             "expected off, error, warn, info, debug or trace, or target=level pairs with commas",
+        )
+    }
+
+    fn check_recovery(&self) -> Result<(), Contradiction> {
+        require(
+            self.socketio.max_queue_bytes.as_u64() >= 64 * 1024,
+            "socketio.max_queue_bytes",
+            "has to be at least 64 KiB",
+        )?;
+        require(
+            self.recovery.window <= Duration::from_secs(24 * 3600),
+            "recovery.window",
+            "has to be at most 1day; what has to wait for longer is for store=1",
+        )?;
+        require(
+            self.recovery.max_bytes.as_u64() >= 64 * 1024,
+            "recovery.max_bytes",
+            "has to be at least 64 KiB",
+        )?;
+        require(
+            self.backlog.max_messages > 0,
+            "backlog.max_messages",
+            "has to be at least 1",
+        )?;
+        require(
+            !self.backlog.ttl.is_zero(),
+            "backlog.ttl",
+            "has to be longer than zero",
         )
     }
 

@@ -7,15 +7,19 @@ mod ascii;
 mod claim;
 mod connections;
 mod egress;
+mod ledger;
+mod link;
 mod mend;
+mod newcomers;
 mod origins;
+mod packet;
 mod page;
 mod payload;
 mod presence;
-mod pressure;
 mod request;
 mod service;
 mod talk;
+mod wire;
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -23,7 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use socketioxide::extract::SocketRef;
+use serde_json::Value;
+use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler as _;
 use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo};
@@ -34,8 +39,10 @@ use crate::hub::{Egress, Hub};
 use crate::net::{Connection, Tuning};
 use connections::Connections;
 use egress::{ROOT, SocketIoEgress};
+use ledger::Bounds;
+use newcomers::Newcomers;
 pub(crate) use page::Lobby;
-use page::Page;
+use page::{House, Page};
 use presence::Announcer;
 use service::{Front, PageService};
 
@@ -51,6 +58,10 @@ const READ_BUFFER: usize = 512;
 
 /// How many attachments a packet may announce.
 const MAX_ATTACHMENTS: usize = 10;
+
+/// Places in a page's queue for what is no message: counts, answers, heartbeats. With them the queue
+/// of a page that is not behind in messages is never full.
+const OTHER_PACKETS: usize = 256;
 
 /// What the kernel may hold for a page that does not read; without a bound that is megabytes.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -68,6 +79,8 @@ pub struct SocketIoGateway {
     front: Arc<Front>,
     egress: SocketIoEgress,
     announcer: Arc<Announcer>,
+    newcomers: Arc<Newcomers<Page>>,
+    bounds: Bounds,
     user_timeout: Duration,
 }
 
@@ -84,7 +97,7 @@ impl SocketIoGateway {
             .connect_timeout(CONNECT_TIMEOUT)
             .upgrade_timeout(UPGRADE_TIMEOUT)
             .max_payload(max_payload as u64)
-            .max_buffer_size(config.max_queue)
+            .max_buffer_size(config.max_queue + OTHER_PACKETS)
             .ws_read_buffer_size(READ_BUFFER)
             .ws_max_message_size(max_payload)
             .ws_max_frame_size(max_payload)
@@ -99,8 +112,8 @@ impl SocketIoGateway {
         let egress = SocketIoEgress {
             io: io.clone(),
             connections: Arc::clone(&connections),
+            rooms: Arc::default(),
             push_to_sid: config.push_to_sid,
-            pressure: Arc::default(),
         };
         Self {
             io,
@@ -108,6 +121,11 @@ impl SocketIoGateway {
             front: Arc::new(Front::new(config, web_root, connections)),
             egress,
             announcer: Announcer::new(presence),
+            newcomers: Arc::default(),
+            bounds: Bounds {
+                messages: config.max_queue,
+                bytes: config.max_queue_bytes(),
+            },
             user_timeout: config.ping_timeout,
         }
     }
@@ -118,17 +136,42 @@ impl SocketIoGateway {
         Arc::new(self.egress.clone())
     }
 
-    /// Lets pages in: from now on they can log in.
-    pub(crate) fn open(&self, lobby: Lobby) {
-        let lobby = Arc::new(lobby);
-        let announcer = Arc::clone(&self.announcer);
+    /// Lets pages in: from now on they can log in. A connection that breaks is taken back by `rewind`.
+    pub(crate) fn open(&self, lobby: Lobby, rewind: Duration) {
+        let house = Arc::new(House {
+            lobby,
+            egress: self.egress.clone(),
+            announcer: Arc::clone(&self.announcer),
+            newcomers: Arc::clone(&self.newcomers),
+            bounds: self.bounds,
+            rewind,
+        });
         // In a middleware, because the connect handler runs only after the page has been told
         // that it is connected: of 900 pages that log in at once, 2 to 5 % were never heard.
-        let attach = move |socket: SocketRef| {
-            Page::attach(&socket, Arc::clone(&lobby), Arc::clone(&announcer));
+        let attach = move |socket: SocketRef, auth: TryData<Value>| {
+            Page::attach(&socket, auth.0.ok(), &house);
             std::future::ready(Ok::<(), Infallible>(()))
         };
+        let newcomers = Arc::clone(&self.newcomers);
+        let connected = move |socket: SocketRef| {
+            let page = newcomers.get(socket.id);
+            let rest = page.and_then(|page| page.is_connected(&socket));
+            async move {
+                if let Some(rest) = rest {
+                    rest.await;
+                }
+            }
+        };
         self.io.ns(ROOT, connected.with(attach));
+    }
+
+    /// Lets pages hear that do not log in, until `stop`.
+    pub(crate) fn welcome(
+        &self,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let newcomers = Arc::clone(&self.newcomers);
+        async move { newcomers.run(stop).await }
     }
 
     /// Tells pages of changed counts until `stop`.
@@ -166,9 +209,6 @@ impl SocketIoGateway {
         self.io.close().await;
     }
 }
-
-/// All is done in the middleware.
-async fn connected() {}
 
 impl std::fmt::Debug for SocketIoGateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -23,14 +23,15 @@ use tower::Service;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config;
+pub(crate) use crate::gateway::rooms::Room;
 use crate::net::{Connection, Stream, Tuning};
 use crate::record::RecordId;
 use outbox::Bounds;
 pub(crate) use outbox::{Close, Outbox, Waiting};
 use page::Page;
 pub(crate) use page::{Progress, Protocol, Received, Treatment};
+pub(crate) use rooms::Member;
 pub use rooms::WebsocketEgress;
-pub(crate) use rooms::{Member, Room};
 pub(crate) use tungstenite::protocol::frame::coding::CloseCode;
 
 /// What the kernel may hold for a page that does not read.

@@ -3,31 +3,15 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
-
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Mutex, mpsc};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hub::Hub;
+use crate::hub::queue::{Load, Queue, Weight};
 use crate::push::{Push, Recorded};
 use crate::record::{Draft, RecordId};
 use crate::store::{MessageStore, StoreError};
 use crate::uid::Uid;
-
-/// How many messages may wait to be kept.
-const MAX_WAITING: usize = 16_384;
-
-/// How many bytes of them.
-const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
-
-/// How many are taken from the queue at once.
-const MAX_BATCH: usize = 4096;
-
-/// What is made durable at once, in addressees and bytes: a batch has to be done well within the
-/// store's timeout, whatever its messages are.
-const MAX_ADDRESSEES: usize = 8192;
-const MAX_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many cursors may wait for the store.
 const MAX_MOVING: usize = 100_000;
@@ -62,10 +46,20 @@ pub enum KeepError {
     Store(#[source] Arc<StoreError>),
 }
 
+#[derive(Debug)]
 enum Job {
     Keep(Keep),
     /// To look at the cursors that are to be moved.
     Cursors,
+}
+
+impl Weight for Job {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Keep(keep) => keep.draft.body.len(),
+            Self::Cursors => 0,
+        }
+    }
 }
 
 /// See the module's text.
@@ -73,31 +67,25 @@ enum Job {
 pub struct Recorder {
     hub: Arc<Hub>,
     store: Arc<dyn MessageStore>,
-    jobs: mpsc::Sender<Job>,
-    waiting: Mutex<mpsc::Receiver<Job>>,
+    jobs: Queue<Job>,
     /// The newest record whose delivery has begun.
     begun: AtomicU64,
     is_failing: AtomicBool,
-    /// Bytes of the messages that wait.
-    waiting_bytes: AtomicUsize,
     /// Cursors on their way to the store.
-    moving: StdMutex<HashMap<Uid, RecordId>>,
+    moving: Mutex<HashMap<Uid, RecordId>>,
 }
 
 impl Recorder {
     /// A recorder that keeps in `store`, whose newest record is `newest`, and delivers by `hub`.
     #[must_use]
     pub fn new(hub: Arc<Hub>, store: Arc<dyn MessageStore>, newest: RecordId) -> Arc<Self> {
-        let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         Arc::new(Self {
             hub,
             store,
-            jobs,
-            waiting: Mutex::new(waiting),
+            jobs: Queue::new(),
             begun: AtomicU64::new(newest.0),
             is_failing: AtomicBool::new(false),
-            waiting_bytes: AtomicUsize::new(0),
-            moving: StdMutex::default(),
+            moving: Mutex::default(),
         })
     }
 
@@ -109,17 +97,7 @@ impl Recorder {
 
     /// Takes a message to be kept. `keep.done` is called in any case, at once if too many wait.
     pub fn keep(&self, keep: Keep) {
-        let bytes = keep.draft.body.len();
-        let waiting = self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let refused = if waiting + bytes > MAX_WAITING_BYTES && waiting > 0 {
-            Err(TrySendError::Full(Job::Keep(keep)))
-        } else {
-            self.jobs.try_send(Job::Keep(keep))
-        };
-        if let Err(TrySendError::Full(job) | TrySendError::Closed(job)) = refused
-            && let Job::Keep(Keep { done, .. }) = job
-        {
-            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Err(Job::Keep(Keep { done, .. })) = self.jobs.offer(Job::Keep(keep)) {
             done(Err(KeepError::Busy));
         }
     }
@@ -136,7 +114,7 @@ impl Recorder {
         *cursor = handed.max(*cursor);
         drop(moving);
         // Where the queue is full there is work, and with it the cursors are looked at.
-        self.jobs.try_send(Job::Cursors).ok();
+        self.jobs.offer(Job::Cursors).ok();
     }
 
     /// Up to which record a user has been handed what was for them; the first for one who was
@@ -165,33 +143,18 @@ impl Recorder {
 
     /// Works until `stop` completes, then does what waits and returns.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
-        let mut waiting = self.waiting.lock().await;
-        let mut jobs = Vec::new();
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            tokio::select! {
-                biased;
-                _ = waiting.recv_many(&mut jobs, MAX_BATCH) => self.work(&mut jobs).await,
-                () = &mut stop => break,
-            }
-        }
-        waiting.close();
-        while waiting.recv_many(&mut jobs, MAX_BATCH).await > 0 {
-            self.work(&mut jobs).await;
-        }
+        self.jobs
+            .run(stop, async |jobs| self.work(jobs).await)
+            .await;
     }
 
-    async fn work(&self, jobs: &mut Vec<Job>) {
-        let (mut batch, mut addressees, mut bytes) = (Vec::new(), 0, 0);
-        for job in jobs.drain(..) {
+    async fn work(&self, jobs: Vec<Job>) {
+        let (mut batch, mut load) = (Vec::new(), Load::default());
+        for job in jobs {
             let Job::Keep(keep) = job else { continue };
-            let (more, weight) = (keep.draft.addressees.len(), keep.draft.body.len());
-            self.waiting_bytes.fetch_sub(weight, Ordering::Relaxed);
-            if addressees + more > MAX_ADDRESSEES || bytes + weight > MAX_BYTES {
+            if !load.add(keep.draft.addressees.len(), keep.draft.body.len()) {
                 self.keep_all(std::mem::take(&mut batch)).await;
-                (addressees, bytes) = (0, 0);
             }
-            (addressees, bytes) = (addressees + more, bytes + weight);
             batch.push(keep);
         }
         self.keep_all(batch).await;
@@ -253,7 +216,7 @@ impl Recorder {
                 at: draft.at,
                 sender: draft.sender,
             });
-            delivered = self.hub.deliver(&push);
+            delivered = self.hub.deliver(push);
         }
         Kept { id, delivered }
     }

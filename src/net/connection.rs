@@ -4,13 +4,15 @@ use std::fmt::Debug;
 use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::net::acknowledged;
 use crate::net::first_line::{FirstLine, Step};
 
 /// A TCP stream that can be cut from elsewhere.
@@ -30,13 +32,20 @@ pub(crate) struct Connection(Weak<Shared>);
 #[derive(Debug)]
 struct Shared {
     tcp: TcpStream,
-    filter: OnceLock<Mutex<Box<dyn ReadFilter>>>,
+    tap: OnceLock<Arc<dyn Tap>>,
 }
 
-/// Sees what arrives on a connection before its reader does, and may change bytes in place.
-pub(crate) trait ReadFilter: Debug + Send {
-    /// The next bytes that arrived, in order and without gaps.
-    fn filter(&mut self, arrived: &mut [u8]);
+/// Sees what goes over a connection, in order and without gaps.
+pub(crate) trait Tap: Debug + Send + Sync {
+    /// The next bytes that arrived, before the reader gets them; they may be changed in place.
+    fn arrived(&self, bytes: &mut [u8]);
+
+    /// The next bytes that the kernel has taken.
+    fn wrote(&self, bytes: &[u8]);
+
+    /// The connection is of no more use; so many bytes of what was written had not been
+    /// acknowledged by the peer, if that can be told.
+    fn ended(&self, unacknowledged: Option<u64>);
 }
 
 impl Stream {
@@ -45,7 +54,7 @@ impl Stream {
         Self {
             shared: Arc::new(Shared {
                 tcp,
-                filter: OnceLock::new(),
+                tap: OnceLock::new(),
             }),
             first_line: mend_first_line.then(FirstLine::default),
         }
@@ -65,22 +74,48 @@ impl Connection {
     /// Ends the connection at once: reads and writes on it fail from now on, whoever waits in one.
     pub(crate) fn cut(&self) {
         if let Some(shared) = self.0.upgrade() {
-            // It fails when the peer has gone already, which is what was wanted.
-            SockRef::from(&shared.tcp).shutdown(Shutdown::Both).ok();
+            // Before the goodbye, which would count as one more byte.
+            shared.end();
+            let socket = SockRef::from(&shared.tcp);
+            // What the peer has not got by now it does not get: it is told so by the tap's word,
+            // and must not come in after all. It fails when the peer has gone already, which is
+            // what was wanted.
+            socket.set_linger(Some(Duration::ZERO)).ok();
+            socket.shutdown(Shutdown::Both).ok();
         }
     }
 
-    /// Notes that the connection carries a websocket from now on, and puts `filter` in front of
-    /// its reader. Once only; later calls change nothing.
-    pub(crate) fn becomes_websocket(&self, filter: impl ReadFilter + 'static) {
+    /// Notes that the connection carries a websocket from now on, and shows `tap` what goes over
+    /// it. Once only; later calls change nothing.
+    pub(crate) fn becomes_websocket(&self, tap: Arc<dyn Tap>) {
         if let Some(shared) = self.0.upgrade() {
-            shared.filter.set(Mutex::new(Box::new(filter))).ok();
+            shared.tap.set(tap).ok();
         }
+    }
+
+    /// How many bytes that were written the peer has not acknowledged; `None` when the connection
+    /// is closed, or that cannot be told.
+    pub(crate) fn unacknowledged(&self) -> Option<u64> {
+        acknowledged::outstanding(&self.0.upgrade()?.tcp)
     }
 
     /// Whether the connection is still open on our side.
     pub(crate) fn is_open(&self) -> bool {
         self.0.strong_count() > 0
+    }
+}
+
+impl Shared {
+    fn end(&self) {
+        if let Some(tap) = self.tap.get() {
+            tap.ended(acknowledged::outstanding(&self.tcp));
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -113,7 +148,9 @@ impl AsyncRead for Stream {
                     Step::Pass => self.first_line = None,
                 }
             }
-            self.filter(arrived);
+            if let Some(tap) = self.shared.tap.get() {
+                tap.arrived(arrived);
+            }
             let n = arrived.len();
             buf.advance(n);
             return Poll::Ready(Ok(()));
@@ -139,38 +176,42 @@ fn read_ready(tcp: &TcpStream, free: &mut [u8]) -> io::Result<usize> {
 }
 
 impl Stream {
-    fn filter(&self, arrived: &mut [u8]) {
-        if let Some(filter) = self.shared.filter.get() {
-            // Only the one reader of the stream locks it.
-            let mut filter = filter.lock().unwrap_or_else(PoisonError::into_inner);
-            filter.filter(arrived);
-        }
-    }
-
-    fn poll_write_with(
+    fn poll_write_bytes(
         &self,
         cx: &mut Context<'_>,
-        whole: usize,
+        bufs: &[IoSlice<'_>],
         write: impl Fn(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
             let ready = ready!(self.tcp().poll_write_ready(cx));
             match ready.and_then(|()| write(self.tcp())) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) if self.is_websocket() => {
+                // On a websocket a write that fails is not reported: the reader finds the end
+                // instead. engineioxide 0.17.9 forgets to close a session whose very first write
+                // fails, and an Engine.IO 3 session would then stay for ever.
+                Err(_) if self.shared.tap.get().is_some() => {
                     self.connection().cut();
-                    return Poll::Ready(Ok(whole));
+                    return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
                 }
-                written => return Poll::Ready(written),
+                Ok(written) => {
+                    self.show(bufs, written);
+                    return Poll::Ready(Ok(written));
+                }
+                Err(e) => return Poll::Ready(Err(e)),
             }
         }
     }
 
-    /// Whether it carries a websocket by now. Then a write that fails is not reported: the reader
-    /// finds the end instead. engineioxide 0.17.9 forgets to close a session whose very first
-    /// write fails, and an Engine.IO 3 session would then stay for ever.
-    fn is_websocket(&self) -> bool {
-        self.shared.filter.get().is_some()
+    /// Shows the tap what the kernel has taken of `bufs`.
+    fn show(&self, bufs: &[IoSlice<'_>], mut written: usize) {
+        let Some(tap) = self.shared.tap.get() else {
+            return;
+        };
+        for buf in bufs {
+            let here = written.min(buf.len());
+            tap.wrote(&buf[..here]);
+            written -= here;
+        }
     }
 }
 
@@ -180,7 +221,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_with(cx, buf.len(), |tcp| tcp.try_write(buf))
+        self.poll_write_bytes(cx, &[IoSlice::new(buf)], |tcp| tcp.try_write(buf))
     }
 
     fn poll_write_vectored(
@@ -188,8 +229,7 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let whole = bufs.iter().map(|buf| buf.len()).sum();
-        self.poll_write_with(cx, whole, |tcp| tcp.try_write_vectored(bufs))
+        self.poll_write_bytes(cx, bufs, |tcp| tcp.try_write_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -74,6 +74,8 @@ impl Server {
         config.http.listen = FREE;
         config.web.listen = None;
         config.presence.interval = Duration::from_secs(3600);
+        // As the original: what a page misses it has missed. Tests of what is not lost turn it on.
+        config.recovery.window = Duration::ZERO;
         change(&mut config);
         config
             .validate()
@@ -190,6 +192,15 @@ impl Server {
         for page in pages {
             page.receives("the marker").await;
         }
+    }
+
+    /// How many pages are logged in, as the demo page tells; it has to be on.
+    pub(crate) async fn pages(&self) -> u64 {
+        let mut http = Http::open(self.web()).await;
+        http.get("/online.json").await;
+        let online: serde_json::Value =
+            serde_json::from_str(&http.answer().await.text()).expect("JSON");
+        online["pages"].as_u64().expect("a number of pages")
     }
 
     /// Waits until a user has no page any more.

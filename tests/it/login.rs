@@ -98,7 +98,8 @@ async fn a_login_that_cannot_be_meant_is_refused_and_disconnects_nobody() {
     let mut bystander = server.login("bystander").await;
     let long = format!(r#"42["login","{}"]"#, "x".repeat(10 * 1024));
     let packets = [
-        r#"42["login",{"uid":"alice"}]"#,
+        r#"42["login",{"uid":{"uid":"alice"}}]"#,
+        r#"42["login",{"uid":["alice"]}]"#,
         r#"42["login",{}]"#,
         long.as_str(),
         r#"42["login"]"#,

@@ -24,6 +24,7 @@ mod php;
 mod presence;
 mod push;
 mod raw_frames;
+mod recovery;
 mod requests;
 mod shutdown;
 mod stall;

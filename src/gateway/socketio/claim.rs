@@ -6,42 +6,110 @@ use socketioxide::{ProtocolVersion, TransportType};
 
 use crate::auth::{Auth, Refused};
 use crate::php::PhpValue;
+use crate::push::PushId;
 use crate::uid::Uid;
 
 /// Why a login is refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum InvalidClaim {
-    /// An object is none of the original's forms.
-    #[error("login with an object; expected a text or a number")]
-    Object,
+    /// An object has to name the user.
+    #[error("login with an object that has neither uid nor token")]
+    Nameless,
+    /// It cannot be one.
+    #[error("uid is neither a text nor a number")]
+    NotUid,
+    /// It is for another user.
+    #[error("the token is not for this uid")]
+    OtherUid,
+    /// It is no number of ours.
+    #[error("since is neither a whole number nor null")]
+    Since,
     /// It gives no right to a uid.
     #[error(transparent)]
     Refused(#[from] Refused),
 }
 
+/// What a page logs in with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Claim {
+    /// `None` is a guest.
+    pub(super) uid: Option<Uid>,
+    /// Whether the page wants to be told the numbers of messages, since it will say up to which it
+    /// has everything: it logged in with an object.
+    pub(super) is_numbered: bool,
+    /// Up to which it has.
+    pub(super) since: Option<PushId>,
+}
+
+impl Claim {
+    /// Reads what a page sent: the original's plain value, or `{uid, token?, since?}`.
+    pub(super) fn read(sent: Value, socket: &SocketRef, auth: &Auth) -> Result<Self, InvalidClaim> {
+        let Value::Object(mut sent) = sent else {
+            return Ok(Self {
+                uid: uid(sent, socket, auth)?,
+                is_numbered: false,
+                since: None,
+            });
+        };
+        let since = since(sent.remove("since"))?;
+        let named = sent.remove("uid").filter(|uid| !uid.is_null());
+        let token = sent.remove("token").filter(|token| !token.is_null());
+        let is_plain = |value: &Value| value.is_string() || value.is_number();
+        if !named.iter().chain(&token).all(is_plain) {
+            return Err(InvalidClaim::NotUid);
+        }
+        let uid = match (token, named) {
+            (None, None) => return Err(InvalidClaim::Nameless),
+            (None, Some(named)) => uid(named, socket, auth)?,
+            // Where anybody may be anyone, a token is nobody's name.
+            (Some(_), Some(named)) if auth.is_open() => uid(named, socket, auth)?,
+            (Some(token), named) => {
+                let uid = uid(token, socket, auth)?;
+                let named = named.map(|named| text(named, socket));
+                if named.is_some_and(|named| uid.as_ref().is_none_or(|uid| uid.as_str() != named)) {
+                    return Err(InvalidClaim::OtherUid);
+                }
+                uid
+            }
+        };
+        Ok(Self {
+            uid,
+            is_numbered: true,
+            since,
+        })
+    }
+}
+
+/// A number, or the same as a text, as pages keep it in their storage.
+fn since(sent: Option<Value>) -> Result<Option<PushId>, InvalidClaim> {
+    let number = match sent {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(sent) => sent.as_u64(),
+    };
+    number.map(|id| Some(PushId(id))).ok_or(InvalidClaim::Since)
+}
+
 /// The uid that a page may have: its claim is PHP's string cast of what it sent, untrimmed. `None`
 /// is a guest: `""`, `null` and `false` were counted as a page without a name.
-pub(super) fn uid(
-    claim: Value,
-    socket: &SocketRef,
-    auth: &Auth,
-) -> Result<Option<Uid>, InvalidClaim> {
-    if claim.is_object() {
-        return Err(InvalidClaim::Object);
+fn uid(claim: Value, socket: &SocketRef, auth: &Auth) -> Result<Option<Uid>, InvalidClaim> {
+    let text = text(claim, socket);
+    if text.is_empty() && auth.is_open() {
+        return Ok(None);
     }
+    Ok(Some(auth.uid(text.as_bytes())?))
+}
+
+fn text(claim: Value, socket: &SocketRef) -> String {
     let claim = PhpValue::from(claim);
     // PHP casts an array to this word.
     let text = claim.to_text().unwrap_or_else(|| b"Array"[..].into());
     let text = String::from_utf8_lossy(&text);
-    if text.is_empty() && auth.is_open() {
-        return Ok(None);
-    }
-    let text = if may_be_double_encoded(socket) {
+    if may_be_double_encoded(socket) {
         undo_double_utf8(&text).unwrap_or_else(|| text.into_owned())
     } else {
         text.into_owned()
-    };
-    Ok(Some(auth.uid(text.as_bytes())?))
+    }
 }
 
 /// Only 1.x clients encode twice, and only while they poll; 2.x clients, which do not, cannot be

@@ -7,17 +7,17 @@ use serde::Serialize;
 use serde::ser::{Error as _, Serializer};
 use socketioxide::extract::SocketRef;
 use socketioxide::operators::BroadcastOperators;
-use socketioxide::socket::Sid;
 use socketioxide::{BroadcastError, SendError, SocketError, SocketIo};
 
 use crate::gateway::event;
+use crate::gateway::rooms::{Member, Room, Rooms};
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::connections::Connections;
-use crate::gateway::socketio::pressure::Pressure;
-use crate::group::Group;
+use crate::gateway::socketio::ledger::{Entered, Entry};
+use crate::gateway::socketio::link::Link;
+use crate::gateway::socketio::packet::Packet;
 use crate::hub::{Audience, Egress, Pace};
-use crate::push::{Push, Recorded};
-use crate::topic::Subscription;
+use crate::push::{Push, PushId};
 use crate::uid::Uid;
 
 /// The namespace of every page.
@@ -28,50 +28,52 @@ pub(super) const ROOT: &str = "/";
 pub(super) struct SocketIoEgress {
     pub(super) io: SocketIo,
     pub(super) connections: Arc<Connections>,
+    /// The pages that hear what is live, as they stand in socketioxide's rooms too.
+    pub(super) rooms: Arc<Rooms<Link>>,
     /// Whether an addressee may also be a socket's id.
     pub(super) push_to_sid: bool,
-    /// Whether queues have been full of late.
-    pub(super) pressure: Arc<Pressure>,
 }
 
-/// The room of a user's pages. The prefix keeps uids apart from socket ids: in the original,
-/// logging in with the id of somebody's socket was a way to listen to them.
-pub(super) fn room(uid: &Uid) -> String {
-    format!("uid:{uid}")
+/// The name of a room in socketioxide. The prefix keeps uids apart from socket ids: in the original,
+/// logging in with the id of somebody's socket was a way to listen to them. Pages that are told the
+/// messages' numbers have rooms of their own, since their packets are others.
+pub(super) fn room_name(room: &Room, is_numbered: bool) -> String {
+    let mark = if is_numbered { "+" } else { "" };
+    match room {
+        Room::Everyone => format!("{mark}all"),
+        Room::User(uid) => format!("{mark}uid:{uid}"),
+        Room::Group(group) => format!("{mark}group:{group}"),
+        // Quoted, so that no value can pass for the start of another pair.
+        Room::Subscription(subscription) => format!("{mark}topic:{:?}", subscription.pairs()),
+    }
 }
 
-/// The room of a group's pages.
-pub(super) fn group_room(group: &Group) -> String {
-    format!("group:{group}")
+/// A page's place in a room: ours, by which its ledger is found, and socketioxide's.
+#[derive(Debug)]
+pub(super) struct Place {
+    name: String,
+    _member: Member<Link>,
 }
 
-/// The room of the pages with one and the same subscription.
-pub(super) fn subscription_room(subscription: &Subscription) -> String {
-    let pairs = subscription.pairs();
-    // Quoted, so that no value can pass for the start of another pair.
-    format!("topic:{pairs:?}")
-}
-
-/// What a page is told of a message that is kept, beside the message.
-#[derive(Debug, Serialize)]
-struct Stamp<'a> {
-    id: u64,
-    ts: u64,
-    from: Option<&'a str>,
+/// Which pages a push is entered for.
+#[derive(Debug, Default)]
+struct Found {
+    plain: bool,
+    numbered: bool,
+    is_behind: bool,
+    full: Vec<Arc<Link>>,
 }
 
 impl Egress for SocketIoEgress {
-    /// socketioxide does not tell how full a queue is.
+    /// Called for one push at a time: pages' ledgers and queues get them in the same order.
     fn deliver(&self, audience: Audience<'_>, push: &Push) -> Pace {
-        if matches!(audience, Audience::Users([]) | Audience::Subscribers([])) {
-            return Pace::Kept;
-        }
-        let content = AsciiJson::new(&push.content.event);
-        match &push.record {
-            None => self.emit(audience, event::NEW_MSG, content.raw()),
-            Some(record) => {
-                let stamp = stamp(record);
-                self.emit(audience, event::NEW_MSG, &(content.raw(), stamp.raw()));
+        let packet = Packet::new(push);
+        let mut found = Found::default();
+        self.rooms
+            .each(audience, |link| found.enter(link, push, &packet));
+        for (is_there, is_numbered) in [(found.plain, false), (found.numbered, true)] {
+            if is_there {
+                self.broadcast(audience, &packet, is_numbered);
             }
         }
         // As in the original, for the backend; pages reach pages by their uids.
@@ -79,96 +81,210 @@ impl Egress for SocketIoEgress {
             && push.record.is_none()
             && let Audience::Users(uids) = audience
         {
-            for socket in uids.iter().filter_map(|uid| self.socket(uid)) {
-                if let Err(SendError::Socket(SocketError::InternalChannelFull)) =
-                    socket.emit(event::NEW_MSG, content.raw())
-                {
-                    self.connections.cut(&socket);
-                }
+            for link in uids.iter().filter_map(|uid| self.link_by_sid(uid)) {
+                found.full.extend(self.hand(&link, push, &packet).err());
             }
         }
-        Pace::Kept
+        for link in &found.full {
+            tracing::debug!(session = %link.sid, "page cannot keep up, connection cut");
+            self.connections.cut(link);
+        }
+        if found.is_behind {
+            Pace::Behind
+        } else {
+            Pace::Kept
+        }
     }
 
     fn disconnect(&self, uid: &Uid) {
-        let sockets = self.audience(Audience::Users(std::slice::from_ref(uid)));
-        for socket in sockets.into_iter().flat_map(BroadcastOperators::sockets) {
-            if socket.clone().disconnect().is_err() {
+        let mut links = Vec::new();
+        let pages = Audience::Users(std::slice::from_ref(uid));
+        self.rooms.each(pages, |link| links.push(Arc::clone(link)));
+        for link in links {
+            let socket = self.socket(&link);
+            if socket.is_some_and(|socket| socket.disconnect().is_err()) {
                 // Its queue has no place for the goodbye.
-                self.connections.cut(&socket);
+                self.connections.cut(&link);
             }
         }
     }
 }
 
-fn stamp(record: &Recorded) -> AsciiJson {
-    AsciiJson::of(&Stamp {
-        id: record.id.0,
-        ts: record.at,
-        from: record.sender.as_ref().map(Uid::as_str),
-    })
+impl Place {
+    /// Takes the page out of the room. Between two pushes only. A page that is gone is in none of
+    /// socketioxide's rooms any more: then it is enough to drop this.
+    pub(super) fn leave(self, socket: &SocketRef) {
+        socket.leave(self.name);
+    }
+}
+
+impl Found {
+    fn enter(&mut self, link: &Arc<Link>, push: &Push, packet: &Packet<'_>) {
+        let is_numbered = link.is_numbered();
+        match link.ledger.enter(entry(push, packet, is_numbered)) {
+            Entered::Kept => {}
+            Entered::Behind => self.is_behind = true,
+            Entered::Full => {
+                self.full.push(Arc::clone(link));
+                return;
+            }
+            Entered::Gone => return,
+        }
+        self.plain |= !is_numbered;
+        self.numbered |= is_numbered;
+    }
+}
+
+fn entry(push: &Push, packet: &Packet<'_>, is_numbered: bool) -> Entry {
+    Entry {
+        id: push.id,
+        parcel: push.parcel.unwrap_or_default(),
+        length: packet.length(is_numbered),
+    }
 }
 
 impl SocketIoEgress {
-    /// Emits to every page of `target`; a page whose queue is full loses its connection.
+    /// Hands one page a message, whatever rooms it is in. Between two pushes only.
     ///
-    /// A broadcast tells how many pages had no room but not which, and a page that drains before
-    /// it is looked for keeps its connection with a gap. So while there is pressure, full queues
-    /// are looked for before the broadcast too: then only the message that first finds a queue
-    /// full can be missed so, and that is told.
-    pub(super) fn emit<T: Serialize + ?Sized>(&self, to: Audience<'_>, event: &str, data: &T) {
-        if self.pressure.is_on() {
-            self.cut_laggards(to);
+    /// # Errors
+    /// When the page has no room for it, and has to be cut.
+    pub(super) fn hand(
+        &self,
+        link: &Arc<Link>,
+        push: &Push,
+        packet: &Packet<'_>,
+    ) -> Result<(), Arc<Link>> {
+        let is_numbered = link.is_numbered();
+        match link.ledger.enter(entry(push, packet, is_numbered)) {
+            Entered::Kept | Entered::Behind => {}
+            Entered::Full => return Err(Arc::clone(link)),
+            Entered::Gone => return Ok(()),
         }
-        let Some(audience) = self.audience(to) else {
+        let Some(socket) = self.socket(link) else {
+            return Ok(());
+        };
+        let content = packet.content();
+        match packet.stamp(is_numbered) {
+            None => alone(&socket, event::NEW_MSG, content.raw()),
+            Some(stamp) => alone(&socket, event::NEW_MSG, &(content.raw(), stamp.raw())),
+        }
+        Ok(())
+    }
+
+    /// Puts a page into a room, ours and socketioxide's. Between two pushes only.
+    pub(super) fn enter(&self, socket: &SocketRef, room: Room, link: &Arc<Link>) -> Place {
+        let name = room_name(&room, link.is_numbered());
+        socket.join(name.clone());
+        Place {
+            name,
+            _member: self.rooms.enter(room, link),
+        }
+    }
+
+    /// Gives up on a page that cannot be handed what comes after `last`.
+    pub(super) fn give_up(&self, link: &Link, last: PushId) {
+        tracing::debug!(session = %link.sid, "page cannot keep up, connection cut");
+        link.ledger.give_up(PushId(last.0 + 1));
+        self.connections.cut(link);
+    }
+
+    /// Tells every page that is connected something that is no message.
+    pub(super) fn announce(&self, event: &str, text: &AsciiJson) {
+        if let Some(root) = self.io.of(ROOT) {
+            // With the local adapter the broadcast is done within the first poll. Who has no room
+            // for it is told again soon, or is cut.
+            let _ = root.emit(event, text.raw()).now_or_never();
+        }
+    }
+
+    fn broadcast(&self, audience: Audience<'_>, packet: &Packet<'_>, is_numbered: bool) {
+        let Some(rooms) = self.socket_rooms(audience, is_numbered) else {
             return;
         };
+        let content = packet.content();
         // With the local adapter the broadcast is done within the first poll.
-        let emitted = audience.emit(event, data).now_or_never();
+        let emitted = match packet.stamp(is_numbered) {
+            None => rooms.emit(event::NEW_MSG, content.raw()).now_or_never(),
+            Some(stamp) => {
+                let arguments = (content.raw(), stamp.raw());
+                rooms.emit(event::NEW_MSG, &arguments).now_or_never()
+            }
+        };
         match emitted {
             Some(Err(BroadcastError::Socket(errors))) if errors.iter().any(is_full) => {
-                let (passed_over, cut) = (
-                    errors.iter().filter(|error| is_full(error)).count(),
-                    self.cut_laggards(to),
-                );
-                if self.pressure.begins() && cut < passed_over {
-                    let unknown = passed_over - cut;
-                    tracing::warn!(unknown, "pages fell behind by one message and caught up");
-                }
+                // Only what a page has asked for by itself can have filled its queue. Those that
+                // are not found here have a gap in their ledgers, and are cut when it shows.
+                self.cut_full(audience);
             }
             Some(Err(BroadcastError::Socket(_)) | Ok(())) => {}
-            Some(Err(e)) => tracing::error!(error = %e, event, "cannot emit"),
-            None => tracing::error!(event, "emit did not complete at once"),
+            Some(Err(e)) => tracing::error!(error = %e, "cannot emit"),
+            None => tracing::error!("emit did not complete at once"),
         }
     }
 
     /// `None` when there is nobody: no rooms would mean everyone. Also once the gateway is closed,
     /// for then there is no namespace, and `io.to` would panic.
-    fn audience(&self, audience: Audience<'_>) -> Option<BroadcastOperators> {
+    fn socket_rooms(
+        &self,
+        audience: Audience<'_>,
+        is_numbered: bool,
+    ) -> Option<BroadcastOperators> {
         let root = self.io.of(ROOT)?;
+        let name = |room: Room| room_name(&room, is_numbered);
         Some(match audience {
-            Audience::Everyone => root,
+            Audience::Everyone => root.to(name(Room::Everyone)),
             Audience::Users([]) | Audience::Subscribers([]) => return None,
-            Audience::Users([uid]) => root.to(room(uid)),
-            Audience::Users(uids) => root.to(uids.iter().map(room).collect::<Vec<_>>()),
-            Audience::Group(group) => root.to(group_room(group)),
-            Audience::Subscribers(subscriptions) => {
-                let rooms = subscriptions.iter().map(subscription_room);
-                root.to(rooms.collect::<Vec<_>>())
+            Audience::Users([uid]) => root.to(name(Room::User(uid.clone()))),
+            Audience::Users(uids) => {
+                let users = uids.iter().map(|uid| name(Room::User(uid.clone())));
+                root.to(users.collect::<Vec<_>>())
+            }
+            Audience::Group(group) => root.to(name(Room::Group(group.clone()))),
+            Audience::Subscribers(wanted) => {
+                let wanted = wanted
+                    .iter()
+                    .map(|one| name(Room::Subscription(one.clone())));
+                root.to(wanted.collect::<Vec<_>>())
             }
         })
     }
 
-    /// Cuts the pages whose queues are full; returns how many.
-    fn cut_laggards(&self, audience: Audience<'_>) -> usize {
-        let sockets = self.audience(audience).map(BroadcastOperators::sockets);
-        let laggards = sockets.into_iter().flatten().filter(queue_is_full);
-        laggards.map(|socket| self.connections.cut(&socket)).count()
+    fn cut_full(&self, audience: Audience<'_>) {
+        let mut links = Vec::new();
+        self.rooms
+            .each(audience, |link| links.push(Arc::clone(link)));
+        links.retain(|link| {
+            self.socket(link)
+                .is_some_and(|socket| queue_is_full(&socket))
+        });
+        for link in links {
+            tracing::debug!(session = %link.sid, "a page's queue is full, connection cut");
+            self.connections.cut(&link);
+        }
     }
 
-    fn socket(&self, uid: &Uid) -> Option<SocketRef> {
-        let sid: Sid = uid.as_str().parse().ok()?;
-        self.io.of(ROOT)?.get_socket(sid)
+    fn link_by_sid(&self, uid: &Uid) -> Option<Arc<Link>> {
+        self.connections.link(uid.as_str().parse().ok()?)
+    }
+
+    pub(super) fn socket(&self, link: &Link) -> Option<SocketRef> {
+        self.io.of(ROOT)?.get_socket(link.sid)
+    }
+}
+
+/// Emits to one page.
+///
+/// By way of a room that it has to itself for the moment: socketioxide refuses an emit to one
+/// socket until it has noted that the socket is connected, which it does after it has told the
+/// page so, and a page that logs in at once can be faster. Call it before the page has left.
+pub(super) fn alone<T: Serialize + ?Sized>(socket: &SocketRef, event: &str, data: &T) {
+    let room = format!("alone:{}", socket.id);
+    socket.join(room.clone());
+    // With the local adapter it is done within the first poll.
+    let emitted = socket.within(room.clone()).emit(event, data).now_or_never();
+    socket.leave(room);
+    if let Some(Err(e)) = emitted {
+        tracing::debug!(session = %socket.id, error = %e, "nothing could be emitted");
     }
 }
 

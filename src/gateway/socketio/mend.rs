@@ -11,8 +11,6 @@
 //! What a client of its own making splits or fragments within the first bytes of a packet passes
 //! unmended; it harms its own connection only.
 
-use crate::net::ReadFilter;
-
 /// Mends what arrives on a websocket, whose frames are masked.
 #[derive(Debug, Default)]
 pub(super) struct WebsocketMender {
@@ -21,6 +19,8 @@ pub(super) struct WebsocketMender {
     remaining: u64,
     /// The mask of a text message whose first byte comes next.
     begins: Option<[u8; 4]>,
+    /// Whether the page's half of a heartbeat has arrived.
+    is_alive: bool,
 }
 
 /// Where a `0` makes a packet a connect and a `2` an event.
@@ -38,8 +38,10 @@ const LOOKED_AT: usize = 32;
 /// Engine.IO 4 puts this between the packets of a polled payload.
 const SEPARATOR: u8 = 0x1E;
 
-impl ReadFilter for WebsocketMender {
-    fn filter(&mut self, mut arrived: &mut [u8]) {
+impl WebsocketMender {
+    /// Takes the next bytes that arrived. Says whether the page's half of a heartbeat was among them.
+    pub(super) fn filter(&mut self, mut arrived: &mut [u8]) -> bool {
+        self.is_alive = false;
         while !arrived.is_empty() {
             if self.remaining == 0 {
                 arrived = self.read_head(arrived);
@@ -48,15 +50,16 @@ impl ReadFilter for WebsocketMender {
             let here = usize::try_from(self.remaining).unwrap_or(usize::MAX);
             let (payload, rest) = arrived.split_at_mut(here.min(arrived.len()));
             if let Some(mask) = self.begins.take() {
+                // A pong of Engine.IO 4, a ping of 3.
+                self.is_alive |= self.remaining == 1 && matches!(payload[0] ^ mask[0], b'2' | b'3');
                 mend_masked(payload, mask, self.remaining);
             }
             self.remaining -= payload.len() as u64;
             arrived = rest;
         }
+        self.is_alive
     }
-}
 
-impl WebsocketMender {
     /// Takes bytes of a frame's head. Returns what follows the head.
     fn read_head<'a>(&mut self, arrived: &'a mut [u8]) -> &'a mut [u8] {
         let missing = head_length(&self.head).saturating_sub(self.head.len());
@@ -160,7 +163,6 @@ fn is_bad_event(start: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{WebsocketMender, mend_polled};
-    use crate::net::ReadFilter as _;
 
     const MASK: [u8; 4] = [0x12, 0xA5, 0x00, 0xFF];
 

@@ -1,20 +1,31 @@
-//! One connected page: its login, once, and its leaving.
+//! One connected page: what it asks for, and its leaving. How it comes to hear messages is in
+//! [`standing`].
+
+mod standing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 use socketioxide::ParserError;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
+use socketioxide::socket::DisconnectReason;
 
 use crate::auth::Auth;
 use crate::chat::Chat;
 use crate::gateway::event;
-use crate::gateway::socketio::claim;
-use crate::gateway::socketio::egress::{room, subscription_room};
+use crate::gateway::rooms::Room;
+use crate::gateway::socketio::egress::{Place, SocketIoEgress};
+use crate::gateway::socketio::ledger::{Bounds, End};
+use crate::gateway::socketio::link::Link;
+use crate::gateway::socketio::newcomers::Newcomers;
 use crate::gateway::socketio::presence::Announcer;
 use crate::gateway::socketio::talk::{self, Heard, Refusal, Rest, Talk};
+use crate::gateway::socketio::wire::Wire;
 use crate::hub::{Hub, Session, Subscribed};
+use crate::push::PushId;
 use crate::topic::{Subscription, TopicReader};
+use standing::Standing;
 
 /// What all pages share.
 #[derive(Debug)]
@@ -27,21 +38,36 @@ pub(crate) struct Lobby {
     pub(crate) chat: Option<Arc<Chat>>,
 }
 
+/// The same, with the gateway's own part of it.
+#[derive(Debug)]
+pub(super) struct House {
+    pub(super) lobby: Lobby,
+    pub(super) egress: SocketIoEgress,
+    pub(super) announcer: Arc<Announcer>,
+    pub(super) newcomers: Arc<Newcomers<Page>>,
+    pub(super) bounds: Bounds,
+    pub(super) rewind: Duration,
+}
+
 /// A page, from its connect to its disconnect.
 #[derive(Debug)]
 pub(super) struct Page {
-    lobby: Arc<Lobby>,
-    announcer: Arc<Announcer>,
+    house: Arc<House>,
+    link: Arc<Link>,
     /// `None` once the page is gone.
     state: Mutex<Option<State>>,
 }
 
 /// What a page has become so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// Held for its `Drop`, which is the logout.
+    /// What it said of itself when it connected, until it is logged in by it.
+    claim: Option<Box<Value>>,
     session: Option<Session>,
-    subscription: Option<(Subscription, Subscribed)>,
+    /// It had everything up to this one when it logged in.
+    began: PushId,
+    standing: Standing,
+    subscription: Option<(Subscription, Subscribed, Place)>,
     /// Only pages that chat have one.
     talk: Option<Box<Talk>>,
 }
@@ -49,97 +75,79 @@ struct State {
 impl Page {
     /// Takes a socket in. Call it before the page learns that it is connected: pages log in at
     /// once, and an event without a handler is lost without a word.
-    pub(super) fn attach(socket: &SocketRef, lobby: Arc<Lobby>, announcer: Arc<Announcer>) {
+    pub(super) fn attach(socket: &SocketRef, auth: Option<Value>, house: &Arc<House>) {
+        let link = Arc::new(Link::new(socket.id, socket.protocol(), house.bounds));
+        // A session that began as a websocket; the others' are known by their ids.
+        if let Some(wire) = socket.req_parts().extensions.get::<Arc<Wire>>() {
+            link.goes_over(Arc::clone(wire));
+        }
+        house.egress.connections.attach(&link);
+        let newest = house.lobby.hub.between_pushes(|still| still.newest());
+        let claim = auth.filter(|auth| auth.get("uid").is_some() || auth.get("token").is_some());
         let page = Arc::new(Self {
-            lobby,
-            announcer,
-            state: Mutex::new(Some(State::default())),
+            house: Arc::clone(house),
+            link,
+            state: Mutex::new(Some(State {
+                claim: claim.map(Box::new),
+                session: None,
+                began: newest,
+                standing: Standing::new(newest),
+                subscription: None,
+                talk: None,
+            })),
         });
-        let (leaving, subscribing) = (Arc::clone(&page), Arc::clone(&page));
-        let logging_in = Arc::clone(&page);
+        house.newcomers.add(socket.id, Arc::clone(&page));
+        page.listen(socket);
+    }
+
+    fn listen(self: &Arc<Self>, socket: &SocketRef) {
+        let page = Arc::clone(self);
         // The login is done in the call, not in the future: futures of one socket's events are
         // spawned and overtake each other.
         socket.on(
             event::LOGIN,
-            move |socket: SocketRef, claim: TryData<Value>| {
-                logging_in.login(&socket, claim.0);
-                std::future::ready(())
+            move |socket: SocketRef, claim: TryData<Value>, ack: AckSender| {
+                let rest = page.logs_in_by_event(&socket, claim.0, ack);
+                finish(rest)
             },
         );
-        if page.lobby.topics.is_some() {
+        let lobby = &self.house.lobby;
+        if lobby.topics.is_some() {
+            let page = Arc::clone(self);
             socket.on(
                 event::SUBSCRIBE,
                 move |socket: SocketRef, wanted: TryData<Value>| {
-                    subscribing.subscribe(&socket, wanted.0);
+                    page.subscribe(&socket, wanted.0);
                     std::future::ready(())
                 },
             );
         }
         // While the chat is off, who sends is told so; a handler costs each page memory.
-        let chat: &[_] = match page.lobby.chat {
+        let chat: &[_] = match lobby.chat {
             Some(_) => &[event::NEW_MSG, event::JOIN, event::LEAVE, event::HISTORY],
             None => &[event::NEW_MSG],
         };
         for name in chat.iter().copied() {
-            let page = Arc::clone(&page);
+            let page = Arc::clone(self);
             socket.on(
                 name,
                 move |socket: SocketRef, payload: TryData<Value>, ack: AckSender| {
                     let payload = payload.0.unwrap_or_default();
-                    let rest = page.hear(Heard {
-                        name,
-                        payload,
-                        ack,
-                        socket: &socket,
-                    });
-                    async move {
-                        if let Some(rest) = rest {
-                            rest.await;
-                        }
-                    }
+                    finish(page.hear(name, payload, ack, &socket))
                 },
             );
         }
-        socket.on_disconnect(move || {
-            leaving.leave();
-            std::future::ready(())
+        let page = Arc::clone(self);
+        // In the future and not in the call: a page that is cut as a push is delivered must not wait
+        // here for that very push.
+        socket.on_disconnect(move |reason: DisconnectReason| async move {
+            page.is_gone(end(reason));
         });
-    }
-
-    /// The first login of a page counts; later ones are ignored, as in the original.
-    fn login(&self, socket: &SocketRef, claim: Result<Value, ParserError>) {
-        let uid = match claim.map(|claim| claim::uid(claim, socket, &self.lobby.auth)) {
-            Ok(Ok(uid)) => uid,
-            Ok(Err(fault)) => {
-                tracing::debug!(session = %socket.id, %fault, "login refused");
-                return;
-            }
-            Err(_) => {
-                tracing::debug!(session = %socket.id, "login without a uid refused");
-                return;
-            }
-        };
-        let mut state = self.lock();
-        let Some(State { session, .. }) = &mut *state else {
-            return;
-        };
-        if session.is_some() {
-            tracing::debug!(session = %socket.id, "second login ignored");
-            return;
-        }
-        // Join before counting, so that a push that is answered `ok` finds the page in its room;
-        // all under the lock that `leave` takes, since a socket that joins after it has left
-        // stays in the room for ever.
-        if let Some(uid) = &uid {
-            socket.join(room(uid));
-        }
-        *session = Some(self.lobby.hub.login(uid));
-        self.announcer.greet(socket);
     }
 
     /// What the page wants to hear of; replaces what it wanted before. As on the topic websocket.
     fn subscribe(&self, socket: &SocketRef, wanted: Result<Value, ParserError>) {
-        let Some(topics) = &self.lobby.topics else {
+        let Some(topics) = &self.house.lobby.topics else {
             return;
         };
         let wanted = wanted.map_err(|_| None).and_then(|wanted| {
@@ -157,43 +165,96 @@ impl Page {
         let Some(State { subscription, .. }) = &mut *state else {
             return;
         };
-        if subscription.as_ref().map(|(known, _)| known) == wanted.as_ref() {
+        let known = subscription.as_ref().map(|(known, ..)| known);
+        if known == wanted.as_ref() {
             return;
         }
-        // The page is in the new room before it leaves the old one; one that is in both gets a
-        // push to both once.
-        let new = wanted.map(|wanted| {
-            socket.join(subscription_room(&wanted));
-            let subscribed = self.lobby.hub.subscribe(wanted.clone());
-            (wanted, subscribed)
+        let hub = &self.house.lobby.hub;
+        hub.between_pushes(|_| {
+            let new = wanted.map(|wanted| {
+                let room = Room::Subscription(wanted.clone());
+                let place = self.house.egress.enter(socket, room, &self.link);
+                (wanted.clone(), hub.subscribe(wanted), place)
+            });
+            if let Some((_, _, place)) = std::mem::replace(subscription, new) {
+                place.leave(socket);
+            }
         });
-        if let Some((old, _)) = std::mem::replace(subscription, new) {
-            socket.leave(subscription_room(&old));
-        }
     }
 
     /// An event of the chat. It is answered in any case.
-    fn hear(&self, heard: Heard<'_>) -> Option<Rest> {
-        let Some(chat) = &self.lobby.chat else {
-            talk::refuse(heard.ack, &None, &Refusal::Off);
+    fn hear(
+        &self,
+        name: &'static str,
+        payload: Value,
+        ack: AckSender,
+        socket: &SocketRef,
+    ) -> Option<Rest> {
+        let Some(chat) = &self.house.lobby.chat else {
+            talk::refuse(ack, &None, &Refusal::Off);
             return None;
         };
         let mut state = self.lock();
         let State { session, talk, .. } = state.as_mut()?;
         let Some(me) = session.as_ref().and_then(Session::uid) else {
-            talk::refuse(heard.ack, &None, &Refusal::NotLoggedIn);
+            talk::refuse(ack, &None, &Refusal::NotLoggedIn);
             return None;
+        };
+        let heard = Heard {
+            name,
+            payload,
+            ack,
+            socket,
+            egress: &self.house.egress,
+            link: &self.link,
         };
         talk.get_or_insert_default().hear(heard, me, chat)
     }
 
-    fn leave(&self) {
+    /// The page is gone. What it has for certain is where its user's next page begins.
+    fn is_gone(&self, end: End) {
         let left = self.lock().take();
-        drop(left);
+        self.house.newcomers.remove(self.link.sid);
+        self.house.egress.connections.detach(self.link.sid);
+        let Some(state) = left else { return };
+        let rewind = self.house.rewind;
+        self.house.lobby.hub.between_pushes(|still| {
+            let State {
+                session,
+                began,
+                standing,
+                ..
+            } = state;
+            if let Some(session) = session {
+                let handed = standing.handed(still.newest());
+                let arrived = self.link.arrived();
+                let reached = self.link.ledger.reached(end, arrived, rewind, handed);
+                still.end(session, reached.max(began));
+            }
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<State>> {
         // A panic under this lock would leave the page as it was, or one step further.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn finish(rest: Option<Rest>) {
+    if let Some(rest) = rest {
+        rest.await;
+    }
+}
+
+fn end(reason: DisconnectReason) -> End {
+    match reason {
+        DisconnectReason::TransportClose
+        | DisconnectReason::ClientNSDisconnect
+        | DisconnectReason::ServerNSDisconnect
+        | DisconnectReason::ClosingServer => End::Left,
+        DisconnectReason::HeartbeatTimeout => End::Silent,
+        DisconnectReason::TransportError
+        | DisconnectReason::PacketParsingError
+        | DisconnectReason::MultipleHttpPollingError => End::Broken,
     }
 }

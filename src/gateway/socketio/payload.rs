@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
+use crate::gateway::socketio::ledger::Ledger;
 use crate::gateway::socketio::request::parameter;
+use crate::gateway::socketio::wire::MESSAGE;
 
 /// Whether a request is a poll whose answer has to be in the binary form.
 pub(super) fn wants_binary(method: &Method, query: &str) -> bool {
@@ -23,22 +25,11 @@ pub(super) fn wants_binary(method: &Method, query: &str) -> bool {
 
 /// The answer to such a poll; anything but a text payload is passed on as it is.
 pub(super) async fn to_binary(response: Response<Body>) -> Response<Body> {
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    let is_text = content_type.is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
-    if response.status() != StatusCode::OK || !is_text {
+    let (response, text) = text(response).await;
+    let Some(binary) = text.and_then(|text| reframe(&text)) else {
         return response;
-    }
-    let (mut parts, body) = response.into_parts();
-    let text = match body.collect().await {
-        Ok(collected) => collected.to_bytes(),
-        Err(e) => {
-            tracing::error!(error = %e, "cannot read an answer that is in memory");
-            Bytes::new()
-        }
     };
-    let Some(binary) = std::str::from_utf8(&text).ok().and_then(reframe) else {
-        return Response::from_parts(parts, Body::from(text));
-    };
+    let (mut parts, _) = response.into_parts();
     let octets = HeaderValue::from_static("application/octet-stream");
     parts.headers.insert(header::CONTENT_TYPE, octets);
     let length = HeaderValue::from(binary.len());
@@ -46,13 +37,64 @@ pub(super) async fn to_binary(response: Response<Body>) -> Response<Body> {
     Response::from_parts(parts, Body::from(binary))
 }
 
+/// The payload of an answer, if it is a text, and the same answer.
+pub(super) async fn text(response: Response<Body>) -> (Response<Body>, Option<String>) {
+    let content_type = response.headers().get(header::CONTENT_TYPE);
+    let is_text = content_type.is_some_and(|t| t.as_bytes().starts_with(b"text/plain"));
+    if response.status() != StatusCode::OK || !is_text {
+        return (response, None);
+    }
+    let (parts, body) = response.into_parts();
+    let bytes = match body.collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(e) => {
+            tracing::error!(error = %e, "cannot read an answer that is in memory");
+            Bytes::new()
+        }
+    };
+    let text = String::from_utf8(bytes.to_vec()).ok();
+    (Response::from_parts(parts, Body::from(bytes)), text)
+}
+
+/// Enters the messages of a payload as having left. False when one is missing.
+pub(super) fn enter(payload: &str, ledger: &Ledger) -> bool {
+    let mut leaving = ledger.leaving();
+    let mut is_sound = true;
+    for packet in packets(payload) {
+        if packet.as_bytes().starts_with(MESSAGE) {
+            is_sound &= leaving.message(packet.len(), 0);
+        } else if matches!(packet, "2" | "3") {
+            leaving.heartbeat();
+        }
+    }
+    is_sound
+}
+
+/// The packets of a payload: separated in Engine.IO 4, with their lengths in front in 3. No packet
+/// begins with two digits and a colon.
+fn packets(payload: &str) -> Vec<&str> {
+    let mut packets = Vec::new();
+    let mut rest = payload;
+    while let Some((packet, after)) = first_framed(rest) {
+        packets.push(packet);
+        rest = after;
+    }
+    packets.extend(rest.split('\u{1E}').filter(|packet| !packet.is_empty()));
+    packets
+}
+
+/// The first packet of `length:packet…`, whose lengths count UTF-16 units, and what follows it.
+fn first_framed(text: &str) -> Option<(&str, &str)> {
+    let (length, rest) = text.split_once(':')?;
+    let end = utf16_end(rest, length.parse().ok()?)?;
+    Some(rest.split_at(end))
+}
+
 /// Rewrites `length:packet…`, whose lengths count UTF-16 units. `None` when it is not that.
 fn reframe(mut text: &str) -> Option<Vec<u8>> {
     let mut binary = Vec::with_capacity(text.len() + 16);
     while !text.is_empty() {
-        let (length, rest) = text.split_once(':')?;
-        let end = utf16_end(rest, length.parse().ok()?)?;
-        let (packet, rest) = rest.split_at(end);
+        let (packet, rest) = first_framed(text)?;
         binary.push(0);
         binary.extend(packet.len().to_string().bytes().map(|digit| digit - b'0'));
         binary.push(0xFF);

@@ -3,7 +3,6 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures_util::FutureExt as _;
 use socketioxide::extract::SocketRef;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -11,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::gateway::event;
 use crate::gateway::socketio::ascii::AsciiJson;
-use crate::gateway::socketio::egress::SocketIoEgress;
-use crate::hub::{Audience, Hub, Presence};
+use crate::gateway::socketio::egress::{SocketIoEgress, alone};
+use crate::hub::{Hub, Presence};
 
 /// Keeps the count that pages were told last.
 #[derive(Debug)]
@@ -39,21 +38,9 @@ impl Announcer {
 
     /// Tells one page, at its login, what all were told last; the new count follows with the next
     /// tick. The original did so, and a page that waits for its first count gets it at once.
-    ///
-    /// By way of a room that it has to itself for the moment: socketioxide refuses an emit to one
-    /// socket until it has noted that the socket is connected, which it does after it has told the
-    /// page so, and a page that logs in at once can be faster. Call it before the page has left.
     pub(super) fn greet(&self, socket: &SocketRef) {
         let text = self.lock().text.clone();
-        let room = format!("greeting:{}", socket.id);
-        socket.join(room.clone());
-        let alone = socket.within(room.clone());
-        // With the local adapter it is done within the first poll; a page whose queue is full at
-        // its login is found by the next broadcast.
-        let _ = alone
-            .emit(event::UPDATE_ONLINE_COUNT, text.raw())
-            .now_or_never();
-        socket.leave(room);
+        alone(socket, event::UPDATE_ONLINE_COUNT, text.raw());
     }
 
     /// Tells everyone of changes until `stop`.
@@ -89,7 +76,7 @@ impl Announcer {
             };
             text
         };
-        egress.emit(Audience::Everyone, event::UPDATE_ONLINE_COUNT, text.raw());
+        egress.announce(event::UPDATE_ONLINE_COUNT, &text);
     }
 
     fn lock(&self) -> MutexGuard<'_, Announced> {

@@ -12,6 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use socketioxide::service::SocketIoService;
@@ -21,10 +22,12 @@ use tower_http::services::ServeDir;
 
 use crate::config;
 use crate::gateway::socketio::connections::Connections;
-use crate::gateway::socketio::mend::{WebsocketMender, mend_polled};
+use crate::gateway::socketio::link::Link;
+use crate::gateway::socketio::mend::mend_polled;
 use crate::gateway::socketio::origins::Origins;
 use crate::gateway::socketio::payload;
 use crate::gateway::socketio::request::{parameter, slim};
+use crate::gateway::socketio::wire::Wire;
 use crate::net::{Connection, body};
 
 /// Where 1.x and 2.x pages load the client from.
@@ -135,21 +138,53 @@ impl PageService {
             }
         };
         let mut slim = slim(&parts.method, &query, &parts.headers, mended(body));
-        slim.extensions_mut().insert(self.connection.clone());
         if let Some(upgrade) = upgrade {
             slim.extensions_mut().insert(upgrade);
+            return self.websocket(slim, &query).await;
         }
+        let Some(link) = self.polling_page(&parts.method, &query) else {
+            let Ok(response) = self.engine.call(slim).await;
+            return self
+                .answer(response.map(Body::new), &parts.method, &query)
+                .await;
+        };
+        link.ledger.leaving().polled_again();
         let Ok(response) = self.engine.call(slim).await;
-        let response = response.map(Body::new);
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            self.connection
-                .becomes_websocket(WebsocketMender::default());
-            if let Some(sid) = upgraded_session(&query) {
-                self.front.connections.upgraded(sid, self.connection);
-            }
-            return response;
+        let (response, text) = payload::text(response.map(Body::new)).await;
+        if !text.is_none_or(|text| payload::enter(&text, &link.ledger)) {
+            tracing::error!(session = %link.sid, "a message got lost on its way to a page; the page is cut");
+            self.front.connections.cut(&link);
         }
-        if payload::wants_binary(&parts.method, &query) {
+        self.answer(response, &parts.method, &query).await
+    }
+
+    /// A request that may become a websocket, with the query that it had.
+    async fn websocket(mut self, mut slim: Request<Full<Bytes>>, query: &str) -> Response<Body> {
+        let wire = Wire::new(self.connection.clone());
+        slim.extensions_mut().insert(Arc::clone(&wire));
+        let Ok(response) = self.engine.call(slim).await;
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            wire.watch();
+            if let Some(sid) = session(query, "websocket") {
+                self.front.connections.upgraded(sid, wire);
+            }
+        }
+        response.map(Body::new)
+    }
+
+    /// The page that a poll is of; `None` for any other request.
+    fn polling_page(&self, method: &Method, query: &str) -> Option<Arc<Link>> {
+        let sid = session(query, "polling").filter(|_| *method == Method::GET)?;
+        self.front.connections.link(sid)
+    }
+
+    async fn answer(
+        &self,
+        response: Response<Body>,
+        method: &Method,
+        query: &str,
+    ) -> Response<Body> {
+        if payload::wants_binary(method, query) {
             return payload::to_binary(response).await;
         }
         response
@@ -165,9 +200,9 @@ fn mended(body: Bytes) -> Bytes {
     body.into()
 }
 
-/// The session that a websocket request takes over from polling.
-fn upgraded_session(query: &str) -> Option<Sid> {
-    if parameter(query, "transport") != Some("websocket") {
+/// The session that a request of this transport goes on with.
+fn session(query: &str, transport: &str) -> Option<Sid> {
+    if parameter(query, "transport") != Some(transport) {
         return None;
     }
     parameter(query, "sid")?.parse().ok()

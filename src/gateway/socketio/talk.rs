@@ -11,8 +11,10 @@ use crate::chat::answer::{self, Answer, Reference};
 use crate::chat::request::{InvalidRequest, Order, Recipient, Request};
 use crate::chat::{Chat, InFlight, JoinedGroups, Message, SendError, history};
 use crate::gateway::event;
+use crate::gateway::rooms::Room;
 use crate::gateway::socketio::ascii::AsciiJson;
-use crate::gateway::socketio::egress::group_room;
+use crate::gateway::socketio::egress::{Place, SocketIoEgress};
+use crate::gateway::socketio::link::Link;
 use crate::group::Group;
 use crate::record::Conversation;
 use crate::uid::Uid;
@@ -26,12 +28,14 @@ pub(super) struct Heard<'a> {
     pub(super) payload: Value,
     pub(super) ack: AckSender,
     pub(super) socket: &'a SocketRef,
+    pub(super) egress: &'a SocketIoEgress,
+    pub(super) link: &'a Arc<Link>,
 }
 
 /// A page's part in the chat.
 #[derive(Debug, Default)]
 pub(super) struct Talk {
-    groups: JoinedGroups<()>,
+    groups: JoinedGroups<Place>,
     in_flight: Arc<InFlight>,
     /// Histories under way: one at a time.
     reading: Arc<InFlight>,
@@ -63,6 +67,8 @@ impl Talk {
             payload,
             ack,
             socket,
+            egress,
+            link,
         } = heard;
         let body = payload.to_string();
         let (order, reference) = match order(name, (payload, body.len()), chat) {
@@ -97,13 +103,17 @@ impl Talk {
                 Err(fault) => Err(fault),
             },
             Asked::Other(Order::Join { group, .. }) => {
-                let enter = |group: &Group| socket.join(group_room(group));
+                let enter = |group: &Group| {
+                    let room = Room::Group(group.clone());
+                    let hub = &chat.hub;
+                    hub.between_pushes(|_| egress.enter(socket, room, link))
+                };
                 let joined = self.groups.join(group.clone(), &chat.hub, enter);
                 joined.map(|()| joined_answer(&reference, &group, chat))
             }
             Asked::Other(Order::Leave(group)) => {
-                if self.groups.leave(&group).is_some() {
-                    socket.leave(group_room(&group));
+                if let Some(place) = self.groups.leave(&group) {
+                    chat.hub.between_pushes(|_| place.leave(socket));
                 }
                 Ok(answer::left(&reference, &group))
             }

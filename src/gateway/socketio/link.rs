@@ -1,0 +1,65 @@
+//! The gateway's grip on one page: what it has been handed, and how its connection is cut.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use socketioxide::ProtocolVersion;
+use socketioxide::socket::Sid;
+
+use crate::gateway::socketio::ledger::{Bounds, Ledger};
+use crate::gateway::socketio::wire::Wire;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) sid: Sid,
+    pub(super) protocol: ProtocolVersion,
+    pub(super) ledger: Arc<Ledger>,
+    /// Its websocket; `None` while it polls.
+    wire: Mutex<Option<Arc<Wire>>>,
+    /// Whether the page is told the number of each message.
+    is_numbered: AtomicBool,
+}
+
+impl Link {
+    pub(super) fn new(sid: Sid, protocol: ProtocolVersion, bounds: Bounds) -> Self {
+        Self {
+            sid,
+            protocol,
+            ledger: Arc::new(Ledger::new(bounds)),
+            wire: Mutex::default(),
+            is_numbered: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that the page's packets go over `wire` from now on. The first that is still open stays:
+    /// a session is upgraded once, and who asks again is refused later.
+    pub(super) fn goes_over(&self, wire: Arc<Wire>) {
+        let mut known = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.as_ref().is_some_and(|wire| wire.is_open()) {
+            wire.serves(&self.ledger);
+            *known = Some(wire);
+        }
+    }
+
+    pub(super) fn wire(&self) -> Option<Arc<Wire>> {
+        self.wire
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// How many bytes have arrived over the websocket.
+    pub(super) fn arrived(&self) -> Option<u64> {
+        self.wire().and_then(|wire| wire.arrived())
+    }
+
+    /// Tells the page the numbers, or not. Only while it is found by no push.
+    pub(super) fn set_numbered(&self, is_numbered: bool) {
+        self.is_numbered.store(is_numbered, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_numbered(&self) -> bool {
+        self.is_numbered.load(Ordering::Relaxed)
+    }
+}

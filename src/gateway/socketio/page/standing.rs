@@ -1,0 +1,345 @@
+//! How a page comes to hear messages: from its connect, by its login, through what it has missed, to
+//! what is live.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+use socketioxide::ParserError;
+use socketioxide::extract::{AckSender, SocketRef};
+
+use crate::gateway::event;
+use crate::gateway::rooms::Room;
+use crate::gateway::socketio::ascii::AsciiJson;
+use crate::gateway::socketio::claim::Claim;
+use crate::gateway::socketio::egress::{Place, alone};
+use crate::gateway::socketio::ledger::End;
+use crate::gateway::socketio::newcomers::Newcomer;
+use crate::gateway::socketio::packet::Packet;
+use crate::gateway::socketio::page::{Page, State};
+use crate::gateway::socketio::talk::Rest;
+use crate::hub::{Audience, Beginning, Read, Reading, Recovered, Session, Standstill};
+use crate::push::PushId;
+use crate::uid::Uid;
+
+/// How long a page that has much to catch up with is left to read before it gets more.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// What a page hears.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// Nothing yet, since it may be about to log in: it is handed what is for everyone when it has,
+    /// or has not for long enough.
+    New(Reading),
+    /// What is for everyone, after this one.
+    Guest(PushId, Place),
+    /// What it has missed.
+    Reading(Reading),
+    /// What is for everyone, and for its user.
+    Live { _places: Vec<Place> },
+}
+
+/// What a page is told of its login.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<&'a str>,
+    /// Whether it gets all that it has missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recovered: Option<bool>,
+    /// It gets everything after this one: what to say at its next login, until a message comes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<u64>,
+    /// The same, where it is later than the page had asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest: Option<u64>,
+}
+
+impl Standing {
+    pub(super) fn new(newest: PushId) -> Self {
+        Self::New(Reading {
+            uid: None,
+            groups: Vec::new(),
+            at: newest,
+            heard: Some((newest, newest)),
+        })
+    }
+
+    /// Up to which message the page has been handed what is for it; `newest` is the newest there is.
+    pub(super) fn handed(&self, newest: PushId) -> PushId {
+        match self {
+            Self::New(reading) | Self::Reading(reading) => reading.at,
+            Self::Guest(..) | Self::Live { .. } => newest,
+        }
+    }
+
+    /// What is for everyone that the page has had: after the first of these, up to the second.
+    fn heard(&self, newest: PushId) -> Option<(PushId, PushId)> {
+        match self {
+            Self::New(reading) => reading.heard.map(|(from, _)| (from, reading.at)),
+            Self::Guest(from, _) => Some((*from, newest)),
+            Self::Reading(_) | Self::Live { .. } => None,
+        }
+    }
+}
+
+impl Page {
+    /// The event `login`. The first counts; later ones are ignored, as in the original.
+    pub(super) fn logs_in_by_event(
+        self: &Arc<Self>,
+        socket: &SocketRef,
+        sent: Result<Value, ParserError>,
+        ack: AckSender,
+    ) -> Option<Rest> {
+        // The original took a login without a word for one without a name.
+        let Ok(sent) = sent else {
+            tracing::debug!(session = %socket.id, "login without a uid refused");
+            return None;
+        };
+        let tell = |answer: AsciiJson| {
+            if let Err(e) = ack.send(answer.raw()) {
+                tracing::debug!(session = %socket.id, error = %e, "login not answered");
+            }
+        };
+        self.logs_in(socket, sent, tell)
+    }
+
+    /// The page is connected. One that has said who it is is logged in by that, and told so by an
+    /// event; where nothing is recovered, any page hears what is for everyone from now on.
+    pub(in crate::gateway::socketio) fn is_connected(
+        self: &Arc<Self>,
+        socket: &SocketRef,
+    ) -> Option<Rest> {
+        let claim = self.lock().as_mut()?.claim.take();
+        if let Some(claim) = claim {
+            let tell = |answer: AsciiJson| alone(socket, event::LOGIN, answer.raw());
+            return self.logs_in(socket, *claim, tell);
+        }
+        let recovers = self
+            .house
+            .lobby
+            .hub
+            .between_pushes(|still| still.recovers());
+        if !recovers && self.hears_as_guest() == Some(true) {
+            self.house.newcomers.remove(self.link.sid);
+        }
+        None
+    }
+
+    /// `tell` answers the page, before it gets what it has missed: it must know where it begins.
+    fn logs_in(
+        self: &Arc<Self>,
+        socket: &SocketRef,
+        sent: Value,
+        tell: impl FnOnce(AsciiJson),
+    ) -> Option<Rest> {
+        let claim = match Claim::read(sent, socket, &self.house.lobby.auth) {
+            Ok(claim) => claim,
+            Err(fault) => {
+                tracing::debug!(session = %socket.id, %fault, "login refused");
+                tell(Answer::refused(&fault));
+                return None;
+            }
+        };
+        let mut guard = self.lock();
+        let state = guard.as_mut()?;
+        if let Some(session) = &state.session {
+            tracing::debug!(session = %socket.id, "second login ignored");
+            tell(Answer::second(session.uid()));
+            return None;
+        }
+        // In one step: who is counted is found by every push that comes after.
+        let read = self.house.lobby.hub.between_pushes(|still| {
+            tell(self.begin(state, claim, socket, still));
+            self.read(state, socket, still)
+        });
+        drop(guard);
+        self.house.newcomers.remove(self.link.sid);
+        self.house.announcer.greet(socket);
+        // For nearly every page that was all.
+        (read == Read::More).then(|| self.read_on())
+    }
+
+    /// Counts the session, and finds out where it begins.
+    fn begin(
+        &self,
+        state: &mut State,
+        claim: Claim,
+        socket: &SocketRef,
+        still: &mut Standstill<'_>,
+    ) -> AsciiJson {
+        let newest = still.newest();
+        let beginning = match &claim.uid {
+            Some(uid) => self.beginning(uid, claim.since, still),
+            None => Beginning {
+                after: newest,
+                recovered: Recovered::New,
+            },
+        };
+        let heard = state.standing.heard(newest);
+        let mut at = beginning.after;
+        if let Standing::New(new) = &state.standing {
+            // It has not heard yet what came since it connected.
+            at = at.min(new.at).max(still.floor());
+        }
+        let reading = Standing::Reading(Reading {
+            uid: claim.uid.clone(),
+            groups: Vec::new(),
+            at,
+            heard,
+        });
+        if let Standing::Guest(_, place) = std::mem::replace(&mut state.standing, reading) {
+            place.leave(socket);
+        }
+        self.set_numbered(state, claim.is_numbered, socket);
+        state.began = at;
+        let answer = Answer::begun(claim.uid.as_ref(), beginning);
+        state.session = Some(self.house.lobby.hub.login(claim.uid));
+        answer
+    }
+
+    /// Where a page of `uid` begins. One that does not say is not known from the user's other pages,
+    /// and one of those may be itself, on a connection that is dead without a word: what is still
+    /// under way there it gets here.
+    fn beginning(&self, uid: &Uid, since: Option<PushId>, still: &mut Standstill<'_>) -> Beginning {
+        let mut beginning = still.begin(uid, since);
+        if since.is_none() {
+            let others = Audience::Users(std::slice::from_ref(uid));
+            self.house.egress.rooms.each(others, |link| {
+                if let Some(oldest) = link.ledger.oldest_in_flight(link.arrived()) {
+                    beginning.after = beginning.after.min(PushId(oldest.0 - 1));
+                }
+            });
+            beginning.after = beginning.after.max(still.floor());
+        }
+        beginning
+    }
+
+    /// Which rooms the page belongs into depends on it.
+    fn set_numbered(&self, state: &mut State, is_numbered: bool, socket: &SocketRef) {
+        self.link.set_numbered(is_numbered);
+        if is_numbered && let Some((wanted, _, place)) = &mut state.subscription {
+            let room = Room::Subscription(wanted.clone());
+            let new = self.house.egress.enter(socket, room, &self.link);
+            std::mem::replace(place, new).leave(socket);
+        }
+    }
+
+    /// Hands the page the rest of what it has missed, as fast as it takes it.
+    fn read_on(self: &Arc<Self>) -> Rest {
+        let page = Arc::clone(self);
+        Box::pin(async move {
+            loop {
+                tokio::time::sleep(BREATH).await;
+                if page.reads_more() != Some(Read::More) {
+                    return;
+                }
+            }
+        })
+    }
+
+    /// `None` when the page is gone.
+    fn reads_more(&self) -> Option<Read> {
+        let mut guard = self.lock();
+        let state = guard.as_mut()?;
+        let socket = self.house.egress.socket(&self.link)?;
+        let hub = &self.house.lobby.hub;
+        Some(hub.between_pushes(|still| self.read(state, &socket, still)))
+    }
+
+    /// Hands the page some of what it has missed; with the last of it, lets it hear what is live.
+    fn read(&self, state: &mut State, socket: &SocketRef, still: &Standstill<'_>) -> Read {
+        let Standing::Reading(reading) = &mut state.standing else {
+            return Read::All;
+        };
+        let read = self.hand(reading, still);
+        if read == Read::All {
+            let user = state.session.as_ref().and_then(Session::uid);
+            let user = user.map(|uid| Room::User(uid.clone()));
+            let rooms = [Room::Everyone].into_iter().chain(user);
+            let enter = |room| self.house.egress.enter(socket, room, &self.link);
+            let _places = rooms.map(enter).collect();
+            state.standing = Standing::Live { _places };
+        }
+        read
+    }
+
+    fn hand(&self, reading: &mut Reading, still: &Standstill<'_>) -> Read {
+        let egress = &self.house.egress;
+        let mut full = None;
+        let read = still.read(reading, self.link.ledger.room(), |push| {
+            full = egress.hand(&self.link, push, &Packet::new(push)).err();
+        });
+        if read == Read::Lost {
+            egress.give_up(&self.link, reading.at);
+        }
+        if full.is_some() {
+            egress.connections.cut(&self.link);
+        }
+        read
+    }
+}
+
+impl Newcomer for Page {
+    fn hears_as_guest(&self) -> Option<bool> {
+        let socket = self.house.egress.socket(&self.link)?;
+        let mut guard = self.lock();
+        let Some(state) = guard.as_mut() else {
+            return Some(true);
+        };
+        self.house.lobby.hub.between_pushes(|still| {
+            let Standing::New(reading) = &mut state.standing else {
+                return Some(true);
+            };
+            if self.hand(reading, still) == Read::More {
+                return Some(false);
+            }
+            let from = reading.heard.map_or(reading.at, |(from, _)| from);
+            let place = self.house.egress.enter(&socket, Room::Everyone, &self.link);
+            state.standing = Standing::Guest(from, place);
+            Some(true)
+        })
+    }
+
+    fn leaves(&self, end: End) {
+        self.is_gone(end);
+    }
+}
+
+impl<'a> Answer<'a> {
+    fn begun(uid: Option<&'a Uid>, beginning: Beginning) -> AsciiJson {
+        let Beginning { after, recovered } = beginning;
+        AsciiJson::of(&Self {
+            ok: true,
+            error: None,
+            uid: uid.map(Uid::as_str),
+            recovered: Some(recovered != Recovered::Partly),
+            since: Some(after.0),
+            oldest: (recovered == Recovered::Partly).then_some(after.0),
+        })
+    }
+
+    fn refused(fault: &impl ToString) -> AsciiJson {
+        AsciiJson::of(&Self::no(fault.to_string(), None))
+    }
+
+    fn second(uid: Option<&'a Uid>) -> AsciiJson {
+        let uid = uid.map(Uid::as_str);
+        AsciiJson::of(&Self::no("already logged in".to_owned(), uid))
+    }
+
+    fn no(error: String, uid: Option<&'a str>) -> Self {
+        Self {
+            ok: false,
+            error: Some(error),
+            uid,
+            recovered: None,
+            since: None,
+            oldest: None,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! The log: the pushes of the last while, in the order in which they were accepted, and up to
+//! which of them users had got what was for them when they left. Knows neither pages nor wires.
+//!
+//! Whatever happens between a push's number and its delivery happens under one lock, which also
+//! holds while a page begins to hear: so every page hears in the order of the numbers, and what is
+//! replayed to it ends exactly where live delivery begins.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::config;
+use crate::group::Group;
+use crate::hub::cursors::Cursors;
+use crate::push::{Push, PushId, Target};
+use crate::uid::Uid;
+
+/// What an entry costs beside its texts, and each of its addressees: near enough.
+const ENTRY_BYTES: usize = 256;
+const ADDRESSEE_BYTES: usize = 64;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Log {
+    bounds: config::Recovery,
+    /// The newest number that was given.
+    newest: PushId,
+    /// Every push after this one that can be logged is here.
+    floor: PushId,
+    entries: VecDeque<Arc<Push>>,
+    bytes: usize,
+    by_key: HashMap<Key, VecDeque<PushId>>,
+    everyone: VecDeque<PushId>,
+    pub(super) cursors: Cursors,
+    /// The newest of what is kept on disk, of what was accepted.
+    pub(super) newest_parcel: PushId,
+}
+
+/// Whom entries are found by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    User(Uid),
+    Group(Group),
+}
+
+/// How much the log holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogSize {
+    /// Pushes.
+    pub messages: usize,
+    /// What they cost in memory, near enough.
+    pub bytes: usize,
+}
+
+/// What of the log is for one page.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reader<'a> {
+    pub(super) uid: Option<&'a Uid>,
+    pub(super) groups: &'a [Group],
+}
+
+impl Log {
+    pub(super) fn new(bounds: config::Recovery) -> Self {
+        let now = PushId::now();
+        Self {
+            bounds,
+            newest: now,
+            floor: now,
+            entries: VecDeque::new(),
+            bytes: 0,
+            by_key: HashMap::new(),
+            everyone: VecDeque::new(),
+            cursors: Cursors::default(),
+            newest_parcel: PushId::default(),
+        }
+    }
+
+    /// Whether anything is kept at all.
+    pub(super) fn is_on(&self) -> bool {
+        !self.bounds.window.is_zero()
+    }
+
+    pub(super) fn newest(&self) -> PushId {
+        self.newest
+    }
+
+    pub(super) fn floor(&self) -> PushId {
+        if self.is_on() {
+            self.floor
+        } else {
+            self.newest
+        }
+    }
+
+    pub(super) fn size(&self) -> LogSize {
+        LogSize {
+            messages: self.entries.len(),
+            bytes: self.bytes,
+        }
+    }
+
+    /// The next number.
+    pub(super) fn draw(&mut self) -> PushId {
+        self.newest = PushId::now().max(PushId(self.newest.0 + 1));
+        self.newest
+    }
+
+    /// Gives a push its number, and keeps it. Topics are not kept: who wants what is known of live
+    /// pages only.
+    pub(super) fn accept(&mut self, mut push: Push) -> Arc<Push> {
+        push.id = self.draw();
+        self.newest_parcel = self.newest_parcel.max(push.parcel.unwrap_or_default());
+        let push = Arc::new(push);
+        if self.is_on() && !matches!(push.target, Target::Topic(_)) {
+            self.keep(Arc::clone(&push));
+            self.evict(push.id);
+        }
+        push
+    }
+
+    fn keep(&mut self, push: Arc<Push>) {
+        match &push.target {
+            Target::Everyone => self.everyone.push_back(push.id),
+            Target::Users(uids) => {
+                for uid in uids {
+                    self.index(Key::User(uid.clone()), push.id);
+                }
+            }
+            Target::Group(group) => self.index(Key::Group(group.clone()), push.id),
+            Target::Topic(_) => {}
+        }
+        self.bytes += weight(&push);
+        self.entries.push_back(push);
+    }
+
+    fn index(&mut self, key: Key, id: PushId) {
+        self.by_key.entry(key).or_default().push_back(id);
+    }
+
+    /// Forgets what is too old at `now`, or too much.
+    pub(super) fn evict(&mut self, now: PushId) {
+        let too_old = now.before(self.bounds.window);
+        let most = self.bounds.max_bytes();
+        while let Some(oldest) = self.entries.front()
+            && (oldest.id < too_old || self.bytes > most)
+        {
+            self.bytes -= weight(oldest);
+            let oldest = self.entries.pop_front();
+            if let Some(oldest) = oldest {
+                self.floor = oldest.id;
+                self.unindex(&oldest);
+            }
+        }
+        self.cursors.evict(too_old);
+    }
+
+    fn unindex(&mut self, push: &Push) {
+        match &push.target {
+            Target::Everyone => {
+                self.everyone.pop_front();
+            }
+            Target::Users(uids) => {
+                for uid in uids {
+                    self.unindex_key(&Key::User(uid.clone()));
+                }
+            }
+            Target::Group(group) => self.unindex_key(&Key::Group(group.clone())),
+            Target::Topic(_) => {}
+        }
+    }
+
+    fn unindex_key(&mut self, key: &Key) {
+        // The oldest entry of all is the oldest of each of its lists.
+        if let Some(ids) = self.by_key.get_mut(key) {
+            ids.pop_front();
+            if ids.is_empty() {
+                self.by_key.remove(key);
+            }
+        }
+    }
+
+    /// The entries after `after` that are for a page, the oldest first.
+    pub(super) fn after<'a>(
+        &'a self,
+        after: PushId,
+        reader: Reader<'_>,
+    ) -> impl Iterator<Item = &'a Arc<Push>> + use<'a> {
+        let user = reader
+            .uid
+            .and_then(|uid| self.by_key.get(&Key::User(uid.clone())));
+        let groups = reader.groups.iter();
+        let groups = groups.filter_map(|group| self.by_key.get(&Key::Group(group.clone())));
+        let lists = groups.chain(user).chain([&self.everyone]);
+        let mut lists: Vec<_> = lists
+            .map(|ids| (ids, ids.partition_point(|id| *id <= after)))
+            .collect();
+        std::iter::from_fn(move || {
+            let heads = lists.iter_mut();
+            let heads = heads.filter_map(|(ids, at)| Some((*ids.get(*at)?, at)));
+            let (id, at) = heads.min_by_key(|(id, _)| *id)?;
+            *at += 1;
+            self.entry(id)
+        })
+    }
+
+    fn entry(&self, id: PushId) -> Option<&Arc<Push>> {
+        let at = self.entries.binary_search_by_key(&id, |push| push.id);
+        at.ok().and_then(|at| self.entries.get(at))
+    }
+
+    /// Everything, to be taken to the next process.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<Push>> {
+        self.entries.iter()
+    }
+
+    /// Takes up what an earlier process has left: it was complete after `floor`, and nothing was
+    /// accepted between its end and now.
+    pub(super) fn take_up(&mut self, floor: PushId, newest: PushId, pushes: Vec<Push>) {
+        self.newest = self.newest.max(newest);
+        self.floor = floor;
+        for push in pushes {
+            self.keep(Arc::new(push));
+        }
+        self.evict(PushId::now());
+    }
+}
+
+fn weight(push: &Push) -> usize {
+    let content = &push.content;
+    let frame = if Arc::ptr_eq(&content.frame, &content.event) {
+        0
+    } else {
+        content.frame.len()
+    };
+    let addressees = match &push.target {
+        Target::Users(uids) => uids.len(),
+        Target::Everyone | Target::Group(_) | Target::Topic(_) => 1,
+    };
+    content.event.len() + frame + ENTRY_BYTES + addressees * ADDRESSEE_BYTES
+}

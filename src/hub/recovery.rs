@@ -1,0 +1,177 @@
+//! How a page that was away gets what it missed: each message once, in order, before anything newer.
+//!
+//! A page *reads* until it has all that the log holds for it, a few messages at a time, so that no
+//! queue overflows; then, in the same [`Standstill`] in which it got the last of it, its gateway lets
+//! it hear what is live. While it reads it hears nothing else.
+
+use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
+
+use crate::group::Group;
+use crate::hub::Hub;
+use crate::hub::cursors::Cursor;
+use crate::hub::log::{Log, Reader};
+use crate::hub::session::Session;
+use crate::push::{Push, PushId};
+use crate::uid::Uid;
+
+/// A moment between two pushes: none is accepted while it lasts, so whatever is done in it is done
+/// either before or after any push, for everybody who looks. Short, and never waits.
+#[derive(Debug)]
+pub struct Standstill<'a> {
+    hub: &'a Hub,
+    log: MutexGuard<'a, Log>,
+}
+
+/// Where a page begins to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beginning {
+    /// It has everything up to this one.
+    pub after: PushId,
+    /// Whether the log reaches back to where the page left.
+    pub recovered: Recovered,
+}
+
+/// Whether a page gets all that it has missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered {
+    /// It is not known to have been here.
+    New,
+    /// It does.
+    Whole,
+    /// It was away for longer than the log reaches: all after [`Beginning::after`] is all there is.
+    Partly,
+}
+
+/// A page's way through the log.
+#[derive(Debug, Clone)]
+pub struct Reading {
+    /// Whose page it is; `None` reads what is for everyone.
+    pub uid: Option<Uid>,
+    /// What it has joined.
+    pub groups: Vec<Group>,
+    /// It has everything up to this one.
+    pub at: PushId,
+    /// What was for everyone after the first of these and up to the second, it has heard live.
+    pub heard: Option<(PushId, PushId)>,
+}
+
+/// How far a step of reading went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// There is more.
+    More,
+    /// The page has everything.
+    All,
+    /// The log has forgotten what comes next: the page reads too slowly.
+    Lost,
+}
+
+impl Hub {
+    /// Does something between two pushes.
+    pub fn between_pushes<T>(&self, act: impl FnOnce(&mut Standstill<'_>) -> T) -> T {
+        act(&mut Standstill {
+            hub: self,
+            log: self.log(),
+        })
+    }
+
+    /// The sessions that end from now on end because the server stops: each page of a user may come
+    /// back, and not just the last.
+    pub fn is_leaving(&self) {
+        self.is_leaving.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Standstill<'_> {
+    /// The newest push.
+    #[must_use]
+    pub fn newest(&self) -> PushId {
+        self.log.newest()
+    }
+
+    /// Every push after this one is remembered.
+    #[must_use]
+    pub fn floor(&self) -> PushId {
+        self.log.floor()
+    }
+
+    /// Whether any is.
+    #[must_use]
+    pub fn recovers(&self) -> bool {
+        self.log.is_on()
+    }
+
+    /// Where a page of `uid` begins that says it has everything up to `since`; or that says nothing,
+    /// and then where the user's last page left.
+    pub fn begin(&mut self, uid: &Uid, since: Option<PushId>) -> Beginning {
+        let (newest, floor) = (self.log.newest(), self.log.floor());
+        let known = since.or_else(|| self.log.cursors.take(uid));
+        let (after, recovered) = match known {
+            None => (newest, Recovered::New),
+            // No number of ours is greater than the newest.
+            Some(since) if since < floor || since > newest => (floor, Recovered::Partly),
+            Some(since) => (since, Recovered::Whole),
+        };
+        Beginning { after, recovered }
+    }
+
+    /// Hands a page the next of what it has missed, up to `most` messages and about `bytes` bytes.
+    pub fn read(
+        &self,
+        reading: &mut Reading,
+        (most, bytes): (usize, usize),
+        mut hand: impl FnMut(&Push),
+    ) -> Read {
+        if !self.log.is_on() {
+            reading.at = self.log.newest();
+            return Read::All;
+        }
+        if reading.at < self.log.floor() {
+            return Read::Lost;
+        }
+        let reader = Reader {
+            uid: reading.uid.as_ref(),
+            groups: &reading.groups,
+        };
+        let (mut messages, mut weight) = (0, 0);
+        for push in self.log.after(reading.at, reader) {
+            let is_heard = reading.heard.is_some_and(|(from, to)| {
+                push.is_for_everyone() && push.id > from && push.id <= to
+            });
+            if is_heard {
+                continue;
+            }
+            if messages >= most || weight >= bytes {
+                return Read::More;
+            }
+            hand(push);
+            messages += 1;
+            weight += push.content.event.len();
+            reading.at = push.id;
+        }
+        reading.at = self.log.newest();
+        Read::All
+    }
+
+    /// Ends a session whose page has everything up to `reached`. Where it was the user's last, the
+    /// user's next page begins there.
+    pub fn end(&mut self, session: Session, reached: PushId) {
+        if let Some(uid) = session.uid()
+            && self.log.is_on()
+        {
+            let cursor = Cursor {
+                at: reached,
+                left: self.log.newest(),
+                pages: 1,
+            };
+            let uid = uid.clone();
+            if self.hub.is_leaving.load(Ordering::SeqCst) {
+                self.log.cursors.put_one_more(uid, cursor);
+            } else if self.hub.registry.sessions(&uid) == 1 {
+                self.log.cursors.put(uid, cursor);
+            }
+        }
+        drop(session);
+    }
+}
