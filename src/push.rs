@@ -9,6 +9,10 @@ use crate::record::{RecordId, stamped};
 use crate::topic::Topic;
 use crate::uid::Uid;
 
+/// A push's number: sorts by acceptance, and is never used twice, also after a restart: microseconds since 1970, counted on where two would be the same. It fits the whole numbers of JavaScript.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PushId(pub u64);
+
 /// Whom a push is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {

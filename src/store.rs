@@ -1,6 +1,8 @@
 //! The store: where messages are kept that must outlive the moment. Owns the SQL; knows neither
 //! hub nor wires.
 
+mod backlog;
+mod backlog_sql;
 mod connections;
 mod postgres;
 mod sql;
@@ -13,6 +15,8 @@ use async_trait::async_trait;
 
 use crate::record::{Addressee, Conversation, Draft, Record, RecordId};
 use crate::uid::Uid;
+
+pub use self::backlog::{BacklogStore, Held, Holder, Parcel, Tally, Waiting};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -52,9 +56,9 @@ pub struct Retention {
     pub max_records: Option<u64>,
 }
 
-/// A place that keeps records. Every method may be called from many tasks at once.
+/// A place that keeps records, and the backlog. Every method may be called from many tasks at once.
 #[async_trait]
-pub trait MessageStore: Send + Sync + std::fmt::Debug {
+pub trait MessageStore: BacklogStore {
     /// Keeps `drafts`, all or none, and returns the number of the first; those of the others
     /// follow without a gap. What it has returned for survives the end of the process and of the
     /// machine. Numbers grow in the order in which calls return, whoever else writes to the same

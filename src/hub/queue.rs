@@ -82,26 +82,23 @@ impl<J: Weight> Queue<J> {
         refused
     }
 
-    /// Gives `work` what waits, again and again, until `stop` completes; then what is left. For one
-    /// caller.
-    pub(super) async fn run<W>(&self, stop: impl Future<Output = ()>, mut work: W)
+    /// What waits, once something does. After `stop` has completed, what is left; `None` when nothing
+    /// is. For one caller.
+    pub(super) async fn next<S>(&self, stop: &mut S) -> Option<Vec<J>>
     where
-        W: AsyncFnMut(Vec<J>),
+        S: Future<Output = ()> + Unpin,
     {
         let mut waiting = self.waiting.lock().await;
         let mut jobs = Vec::new();
-        let mut stop = std::pin::pin!(stop);
-        loop {
+        if !waiting.is_closed() {
             tokio::select! {
                 biased;
-                _ = waiting.recv_many(&mut jobs, MAX_BATCH) => work(self.taken(&mut jobs)).await,
-                () = &mut stop => break,
+                _ = waiting.recv_many(&mut jobs, MAX_BATCH) => return Some(self.taken(&mut jobs)),
+                () = stop => waiting.close(),
             }
         }
-        waiting.close();
-        while waiting.recv_many(&mut jobs, MAX_BATCH).await > 0 {
-            work(self.taken(&mut jobs)).await;
-        }
+        let left = waiting.recv_many(&mut jobs, MAX_BATCH).await;
+        (left > 0).then(|| self.taken(&mut jobs))
     }
 
     fn taken(&self, jobs: &mut Vec<J>) -> Vec<J> {

@@ -1,6 +1,8 @@
 //! The store in a PostgreSQL database. Owns the SQL that only
 //! PostgreSQL speaks; knows neither hub nor wires.
 
+mod backlog;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -43,10 +45,16 @@ const AFTER: &str = "
     WHERE a.kind = $1 AND a.name = $2 AND a.record > $3 AND a.record <= $4
     ORDER BY a.record LIMIT $5";
 
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "records",
-    include_str!("migrations/postgres/0001_records.sql"),
-)];
+const MIGRATIONS: [(&str, &str); 2] = [
+    (
+        "records",
+        include_str!("migrations/postgres/0001_records.sql"),
+    ),
+    (
+        "backlog",
+        include_str!("migrations/postgres/0002_backlog.sql"),
+    ),
+];
 
 /// How many connections one server opens at most.
 const CONNECTIONS: u32 = 8;
@@ -100,6 +108,7 @@ impl PostgresStore {
         let server = server.options([
             // The server gives up what nobody waits for any more, and with it the locks.
             ("statement_timeout", milliseconds.as_str()),
+            ("idle_in_transaction_session_timeout", milliseconds.as_str()),
             // The others report conflicts that these statements could never have.
             ("default_transaction_isolation", "read committed"),
         ]);

@@ -1,7 +1,9 @@
 //! The store in a SQLite file: one connection writes, a few read beside it. Owns the SQL that only
 //! SQLite speaks; knows neither hub nor wires.
 
+mod backlog;
 mod queries;
+mod rows;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,31 +11,30 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::query::Query;
-use sqlx::sqlite::{
-    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
-};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, SqlSafeStr, SqlStr, Sqlite};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
+use sqlx::{ConnectOptions, Connection};
 use tokio::time::{Instant, timeout_at};
 
 use crate::record::{Addressee, Conversation, Draft, Record, RecordId};
 use crate::store::connections::{Connections, failed_commit, passes};
 use crate::store::sql;
+use crate::store::sqlite::rows::{Rows, Statement};
 use crate::store::{MessageStore, Options, Retention, StoreError};
 use crate::uid::Uid;
 
-const MIGRATIONS: [(&str, &str); 1] = [(
-    "records",
-    include_str!("migrations/sqlite/0001_records.sql"),
-)];
+const MIGRATIONS: [(&str, &str); 2] = [
+    (
+        "records",
+        include_str!("migrations/sqlite/0001_records.sql"),
+    ),
+    (
+        "backlog",
+        include_str!("migrations/sqlite/0002_backlog.sql"),
+    ),
+];
 
 /// How many connections read.
 const READERS: u32 = 4;
-
-/// How many rows one statement may insert. A few sizes only, so that each is prepared once; what is
-/// left over is filled up with empty rows, since every statement more is a way to SQLite's thread
-/// and back.
-const ROWS: [usize; 4] = [4, 32, 128, 512];
 
 /// How long to wait before trying again to open a file that another process is opening.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -52,21 +53,13 @@ pub(super) struct SqliteStore {
     /// One, since SQLite lets one write at a time.
     writer: Connections<SqliteConnectOptions>,
     readers: Connections<SqliteConnectOptions>,
-    records: Insert,
-    addressees: Insert,
-    cursors: Insert,
+    records: Rows,
+    addressees: Rows,
+    cursors: Rows,
+    backlog: backlog::Statements,
     /// Rows that are not filled in yet, or more.
     unindexed: AtomicUsize,
 }
-
-/// A statement that inserts rows, in every size of [`ROWS`].
-struct Insert {
-    columns: usize,
-    texts: [(usize, SqlStr); ROWS.len()],
-}
-
-/// A statement with the values bound so far.
-type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 impl SqliteStore {
     pub(super) async fn open(path: &Path, options: Options) -> Result<Self, StoreError> {
@@ -106,14 +99,19 @@ impl SqliteStore {
             unindexed: AtomicUsize::new(usize::MAX),
             writer: Connections::new(writer, 1, options.timeout),
             readers: Connections::new(reader, READERS, options.timeout),
-            records: Insert::new("INSERT INTO records (id, at, sender, body)", 4, ""),
-            addressees: Insert::new("INSERT INTO addressees (record, kind, name, sender)", 4, ""),
-            cursors: Insert::new(
+            records: Rows::inserted("INSERT INTO records (id, at, sender, body)", 4, ""),
+            addressees: Rows::inserted(
+                "INSERT INTO addressees (record, kind, name, sender)",
+                4,
+                "",
+            ),
+            cursors: Rows::inserted(
                 "INSERT INTO cursors (uid, record)",
                 2,
                 " ON CONFLICT (uid) DO UPDATE SET record = excluded.record \
                   WHERE cursors.record < excluded.record",
             ),
+            backlog: backlog::Statements::new(),
         })
     }
 
@@ -286,42 +284,6 @@ impl MessageStore for SqliteStore {
 impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SqliteStore").field(&self.path).finish()
-    }
-}
-
-impl Insert {
-    /// `columns` values a row, between `head` and `tail`. The first of a row is never null.
-    fn new(head: &str, columns: usize, tail: &str) -> Self {
-        let row = format!("({})", vec!["?"; columns].join(", "));
-        let text = |rows| {
-            let rows = vec![row.as_str(); rows].join(", ");
-            format!("{head} SELECT * FROM (VALUES {rows}) WHERE column1 IS NOT NULL {tail}")
-        };
-        // Safe: nothing from outside is in the text. Shared, since it is cloned at every use.
-        let shared = |rows| AssertSqlSafe(text(rows)).into_sql_str().clone();
-        Self {
-            columns,
-            texts: ROWS.map(|rows| (rows, shared(rows))),
-        }
-    }
-
-    /// As few statements as insert all of `rows`, with their values bound.
-    fn statements<'a, T>(
-        &'a self,
-        rows: &'a [T],
-        bind: impl Fn(Statement<'static>, &T) -> Statement<'static> + Send + 'a,
-    ) -> impl Iterator<Item = Statement<'static>> + Send + 'a
-    where
-        T: Sync,
-    {
-        let [.., (most, largest)] = &self.texts;
-        rows.chunks(*most).map(move |rows| {
-            let fits = self.texts.iter().find(|(size, _)| *size >= rows.len());
-            let (size, text) = fits.map_or((most, largest), |(size, text)| (size, text));
-            let query = rows.iter().fold(sqlx::query(text.clone()), &bind);
-            let empty = (size - rows.len()) * self.columns;
-            (0..empty).fold(query, |query, _| query.bind(None::<i64>))
-        })
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 pub(crate) mod http;
 pub(crate) mod page;
+pub(crate) mod parcels;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod raw;
