@@ -26,14 +26,15 @@
 //! - [`hub`]: who is online, and whom a push reaches; what is kept before it is delivered. The only
 //!   thing that edges call.
 //! - [`store`]: records that must outlive the moment, in SQLite or PostgreSQL.
+//! - [`metrics`]: what is counted. [`readiness`]: whether the server can do its work.
 //! - [`auth`]: who may log in. `net`: listeners, and HTTP/1.1 on what they accept.
 //! - [`push`], [`record`], [`topic`], [`group`], [`uid`]: values.
 //! - `php`: the value rules of the PHP originals.
 //! - [`config`]: plain data, and where it comes from. [`telemetry`]: logging.
 //!
 //! Imports go downward: `app` and `cli` over the edges (`gateway`, `ingress`, `web`, which do not
-//! know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over the
-//! values, over `php` and `config`. One call goes up, from the hub to the pages, through
+//! know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over
+//! `metrics` and `readiness`, over the values, over `php` and `config`. One call goes up, from the hub to the pages, through
 //! [`hub::Egress`].
 
 pub mod app;
@@ -45,9 +46,11 @@ pub mod gateway;
 pub mod group;
 pub mod hub;
 pub mod ingress;
+pub mod metrics;
 mod net;
 mod php;
 pub mod push;
+pub mod readiness;
 pub mod record;
 pub mod store;
 pub mod telemetry;
