@@ -15,7 +15,7 @@ const servers = {
   bare: { ports: [7120, 7121], start: (s, h) => [`${root}target/release/examples/bare`, [s, h]] },
   campanile: {
     ports: [7220, 7221, 7223],
-    start: (s, h, web) => [binary, ['--set', `socketio.listen=${s}`, '--set', `http.listen=${h}`, '--set', `web.listen=${web}`, '--set', 'log.level=warn']],
+    start: (s, h, web) => [binary, ['--set', `socketio.listen=${s}`, '--set', `http.listen=${h}`, '--set', `web.listen=${web}`, '--set', 'admin.listen=', '--set', 'log.level=warn']],
   },
 };
 

@@ -1,5 +1,6 @@
 //! The composition root: builds every part, owns listeners and loops, and orders the stop.
 
+mod admin;
 mod listeners;
 mod records;
 
@@ -21,9 +22,13 @@ use crate::gateway::websocket::{Quarters, WebsocketEgress};
 use crate::hub::{Egress, Hub};
 use crate::ingress::form;
 use crate::ingress::text::TextIngress;
+use crate::ingress::udp::PacketReader;
+use crate::metrics::{Ingress, Metrics};
 use crate::net::Listener;
+use crate::readiness::Readiness;
 use crate::topic::TopicReader;
 use crate::web::{self, Neighbours};
+use admin::Admin;
 pub use listeners::Addresses;
 use listeners::Listeners;
 
@@ -43,6 +48,10 @@ pub struct App {
     auth: Arc<Auth>,
     topics: Arc<TopicReader>,
     chat: Option<Arc<Chat>>,
+    metrics: Metrics,
+    readiness: Readiness,
+    admin: Admin,
+    addresses: Addresses,
     listeners: Listeners,
 }
 
@@ -55,14 +64,18 @@ impl App {
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let gateway =
             SocketIoGateway::new(&config.socketio, config.presence.clone(), &config.web.root);
-        let listeners = Listeners::bind(&config, gateway.tuning())?;
-        let websockets = Arc::<WebsocketEgress>::default();
+        let mut listeners = Listeners::bind(&config, gateway.tuning())?;
+        let addresses = listeners.addresses();
+        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let websockets = Arc::new(WebsocketEgress::new(metrics.clone()));
         let egresses = vec![gateway.egress(), Arc::clone(&websockets) as Arc<dyn Egress>];
         let hub = Hub::new(egresses, config.recovery);
+        // Before the store is opened, which may take a while.
+        let admin = Admin::start(listeners.admin.take(), &metrics, &readiness, &hub);
         let auth = Arc::new(Auth::new(&config.auth));
         let topics = Arc::new(TopicReader::new(&config.topics));
         let chat = if config.chat.is_on() {
-            Some(records::open_chat(&config, &hub).await?)
+            Some(records::open_chat(&config, &hub, &metrics).await?)
         } else {
             None
         };
@@ -81,6 +94,10 @@ impl App {
             auth,
             topics,
             chat,
+            metrics,
+            readiness,
+            admin,
+            addresses,
             listeners,
         })
     }
@@ -88,20 +105,23 @@ impl App {
     /// Which addresses are open.
     #[must_use]
     pub fn addrs(&self) -> Addresses {
-        self.listeners.addresses()
+        self.addresses
     }
 
     /// Serves until `shutdown` completes, then stops in order: no more pushes, answer those in
-    /// flight, say goodbye to the pages, end the loops. Returns within `shutdown.grace`.
+    /// flight, say goodbye to the pages, end the loops; the admin listener, which tells of it, comes
+    /// last. Returns within `shutdown.grace`.
     ///
     /// # Errors
     /// None today; a part that cannot go on will end the server with one.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        self.listeners.log(&self.config);
+        self.addresses.log(&self.config);
         let grace = self.config.shutdown.grace;
         let running = self.start();
+        self.readiness.ready();
         shutdown.await;
         tracing::info!(?grace, "stopping");
+        self.readiness.draining();
         if tokio::time::timeout(grace, self.stop(running))
             .await
             .is_err()
@@ -111,6 +131,7 @@ impl App {
                 "not everything ended within the grace; stopping anyway"
             );
         }
+        self.admin.stop().await;
         tracing::info!("stopped");
         Ok(())
     }
@@ -137,34 +158,36 @@ impl App {
 
     fn start_ingresses(&mut self, running: &Running) {
         let Running { stop, pushes, .. } = running;
-        let addresses = self.listeners.addresses();
-        let (hub, config) = (&self.hub, &self.config);
-        let form = form::endpoint(Arc::clone(hub), &config.http);
+        let (hub, config, metrics) = (&self.hub, &self.config, &self.metrics);
+        let form = |ingress| {
+            let config = &config.http;
+            form::endpoint(Arc::clone(hub), config, metrics.clone(), ingress)
+        };
         if let Some(listener) = self.listeners.http.take() {
-            let router = Router::new().fallback_service(form.clone());
+            let router = Router::new().fallback_service(form(Ingress::Http));
             pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
         }
-        if let (Some(listener), Some(web)) = (self.listeners.web.take(), addresses.web) {
+        if let (Some(listener), Some(web)) = (self.listeners.web.take(), self.addresses.web) {
             let neighbours = Neighbours {
-                socketio: addresses.socketio,
-                http: addresses.http,
+                socketio: self.addresses.socketio,
+                http: self.addresses.http,
                 web,
             };
+            let form = form(Ingress::Web);
             let router = web::router(config, Arc::clone(hub), form, neighbours);
             pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
         }
         if let Some(listener) = self.listeners.text.take() {
-            let (text, end) = (
-                TextIngress::new(Arc::clone(hub), &config.text),
-                &stop.pushes,
-            );
+            let text = TextIngress::new(Arc::clone(hub), &config.text, metrics.clone());
+            let end = &stop.pushes;
             let ends = end.clone();
             let serve = move |tcp| text.clone().serve(tcp, ends.clone());
             pushes.spawn(listener.accept(serve, end.clone(), pushes.clone()));
         }
         if let Some(port) = self.listeners.udp.take() {
-            let (topics, secret) = (Arc::clone(&self.topics), config.udp.secret.clone());
-            pushes.spawn(port.run(Arc::clone(hub), topics, secret, stop.pushes.clone()));
+            let reader = PacketReader::new(Arc::clone(&self.topics), config.udp.secret.clone());
+            let (hub, metrics) = (Arc::clone(hub), metrics.clone());
+            pushes.spawn(port.run(reader, hub, metrics, stop.pushes.clone()));
         }
     }
 
@@ -181,6 +204,7 @@ impl App {
         let quarters = || Quarters {
             tasks: pages.clone(),
             stop: stop.pages.clone(),
+            metrics: self.metrics.clone(),
         };
         let (websocket, egress) = (&self.config.websocket, &self.websockets);
         if let Some(listener) = self.listeners.uid_socket.take() {
@@ -212,7 +236,7 @@ impl App {
         }
     }
 
-    async fn stop(self, running: Running) {
+    async fn stop(&self, running: Running) {
         let Running {
             stop,
             pushes,

@@ -15,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use crate::config::{self, EscapeHtml, Strategy};
 use crate::group::Group;
 use crate::hub::{Hub, Keep, KeepError, Kept, Recorder};
+use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::php::escape::escape;
 use crate::push::{Content, Push, Target};
 use crate::record::{Addressee, Draft, RecordId};
@@ -36,6 +37,7 @@ pub struct Chat {
     pub(crate) escape: EscapeHtml,
     pub(crate) presences: Arc<Presences>,
     pub(crate) up_to_date: Arc<UpToDate>,
+    metrics: Metrics,
 }
 
 /// Why a message of a page is refused; told to the page.
@@ -73,6 +75,7 @@ impl Chat {
         recorder: Arc<Recorder>,
         config: config::Chat,
         escape: EscapeHtml,
+        metrics: Metrics,
     ) -> Arc<Self> {
         let presences = Presences::new(Arc::clone(&hub), config.presence_grace);
         Arc::new(Self {
@@ -82,6 +85,7 @@ impl Chat {
             escape,
             presences,
             up_to_date: Arc::default(),
+            metrics,
         })
     }
 
@@ -124,7 +128,9 @@ impl Chat {
             addressees,
             body: message.body,
         };
-        let done = |kept: Result<Kept, KeepError>| {
+        let (metrics, delivers) = (self.metrics.clone(), push.is_some());
+        let done = move |kept: Result<Kept, KeepError>| {
+            metrics.pushed(Ingress::Chat, outcome(&kept, delivers));
             done(kept.map_err(|fault| match fault {
                 KeepError::Busy => SendError::Busy,
                 KeepError::Store(_) => SendError::Store,
@@ -135,6 +141,11 @@ impl Chat {
             push,
             done: Box::new(done),
         });
+    }
+
+    /// Notes a message that was refused before it could be sent.
+    pub(crate) fn note_refused(&self) {
+        self.metrics.pushed(Ingress::Chat, Outcome::Fail);
     }
 
     /// What a page of `uid` that logs in has missed, when it says that it knows all up to `asked`.
@@ -151,6 +162,14 @@ impl Chat {
     /// Whether users get at a login what came while they were away.
     pub(crate) fn follows(&self) -> bool {
         self.config.strategy == Strategy::LiveAndOffline
+    }
+}
+
+fn outcome(kept: &Result<Kept, KeepError>, delivers: bool) -> Outcome {
+    match kept {
+        Ok(kept) if delivers && kept.delivered == 0 => Outcome::Offline,
+        Ok(_) => Outcome::Ok,
+        Err(_) => Outcome::Unkept,
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Config {
     pub http: Http,
     /// The demo page.
     pub web: Web,
+    /// Health and figures.
+    pub admin: Admin,
     /// The uid websocket.
     pub uid_socket: UidSocket,
     /// The text push port.
@@ -131,6 +133,15 @@ pub struct Web {
     pub root: PathBuf,
 }
 
+/// The admin listener: health and figures.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// Address for operators and what watches for them; `None` turns it off.
+    #[serde(with = "units::listen")]
+    pub listen: Option<SocketAddr>,
+}
+
 /// The online count that pages get.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -179,11 +190,12 @@ pub enum LogFormat {
 impl Config {
     /// Every listener by the name of its section; `None` where it is off.
     #[must_use]
-    pub fn listeners(&self) -> [(&'static str, Option<SocketAddr>); 8] {
+    pub fn listeners(&self) -> [(&'static str, Option<SocketAddr>); 9] {
         [
             ("socketio", self.socketio.listen),
             ("http", self.http.listen),
             ("web", self.web.listen),
+            ("admin", self.admin.listen),
             ("uid_socket", self.uid_socket.listen),
             ("text", self.text.listen),
             ("topic_socket", self.topic_socket.listen),
@@ -247,6 +259,14 @@ impl Default for Web {
         Self {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 2123))),
             root: PathBuf::from("web-demo"),
+        }
+    }
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 2124))),
         }
     }
 }

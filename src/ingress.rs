@@ -6,6 +6,7 @@ pub(crate) mod udp;
 
 use std::sync::Arc;
 
+use crate::metrics::Outcome;
 use crate::push::{Content, Delivery, Push, Target};
 
 /// What a publisher asked for, whatever protocol it speaks.
@@ -51,6 +52,16 @@ impl From<Delivery> for Reply {
         match delivery {
             Delivery::Online => Self::Ok,
             Delivery::Offline => Self::Offline,
+        }
+    }
+}
+
+impl From<Reply> for Outcome {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Ok => Self::Ok,
+            Reply::Offline => Self::Offline,
+            Reply::Fail => Self::Fail,
         }
     }
 }

@@ -20,7 +20,7 @@
 //! - [`gateway`]: the protocols that pages speak: Socket.IO, on socketioxide; the uid, topic and
 //!   chat websockets, on `gateway::websocket`.
 //! - [`ingress`]: the protocols that publishers speak: web-msg-sender's HTTP form, text lines, UDP.
-//! - `web`: the demo page.
+//! - `web`: the demo page. `admin`: health and figures, for those who run the server.
 //! - [`cli`]: the command line, a file a subcommand.
 //! - [`chat`]: pages that send, whatever they speak.
 //! - [`hub`]: who is online, and whom a push reaches; what is kept before it is delivered. The only
@@ -32,11 +32,12 @@
 //! - `php`: the value rules of the PHP originals.
 //! - [`config`]: plain data, and where it comes from. [`telemetry`]: logging.
 //!
-//! Imports go downward: `app` and `cli` over the edges (`gateway`, `ingress`, `web`, which do not
-//! know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over
+//! Imports go downward: `app` and `cli` over the edges (`gateway`, `ingress`, `web`, `admin`, which
+//! do not know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over
 //! `metrics` and `readiness`, over the values, over `php` and `config`. One call goes up, from the hub to the pages, through
 //! [`hub::Egress`].
 
+mod admin;
 pub mod app;
 pub mod auth;
 pub mod chat;

@@ -9,7 +9,8 @@ use crate::record::{RecordId, stamped};
 use crate::topic::Topic;
 use crate::uid::Uid;
 
-/// A push's number: sorts by acceptance, and is never used twice, also after a restart: microseconds since 1970, counted on where two would be the same. It fits the whole numbers of JavaScript.
+/// A push's number: sorts by acceptance, and is never used twice, also after a restart. Microseconds
+/// since 1970, counted on where two would be the same; it fits the whole numbers of JavaScript.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct PushId(pub u64);
 
@@ -26,10 +27,6 @@ pub enum Target {
     /// Every page whose subscription this concerns.
     Topic(Topic),
 }
-
-/// A push's number: sorts by acceptance, and is never used twice, also after a restart: microseconds since 1970, counted on where two would be the same. It fits the whole numbers of JavaScript.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct PushId(pub u64);
 
 /// A message on its way.
 #[derive(Debug, Clone)]

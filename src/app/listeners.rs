@@ -26,6 +26,8 @@ pub struct Addresses {
     pub http: Option<SocketAddr>,
     /// The demo page.
     pub web: Option<SocketAddr>,
+    /// Health and figures.
+    pub admin: Option<SocketAddr>,
     /// Pages of the uid websocket.
     pub uid_socket: Option<SocketAddr>,
     /// Backends push lines here.
@@ -44,6 +46,7 @@ pub(super) struct Listeners {
     pub(super) socketio: Option<Listener>,
     pub(super) http: Option<Listener>,
     pub(super) web: Option<Listener>,
+    pub(super) admin: Option<Listener>,
     pub(super) uid_socket: Option<Listener>,
     pub(super) text: Option<Listener>,
     pub(super) topic_socket: Option<Listener>,
@@ -68,6 +71,7 @@ impl Listeners {
             socketio: open("socketio", config.socketio.listen, pages)?,
             http: open("http", config.http.listen, push)?,
             web: open("web", config.web.listen, push)?,
+            admin: open("admin", config.admin.listen, push)?,
             uid_socket: open("uid_socket", config.uid_socket.listen, raw)?,
             text: open("text", config.text.listen, push)?,
             topic_socket: open("topic_socket", config.topic_socket.listen, raw)?,
@@ -82,6 +86,7 @@ impl Listeners {
             socketio: address(&self.socketio),
             http: address(&self.http),
             web: address(&self.web),
+            admin: address(&self.admin),
             uid_socket: address(&self.uid_socket),
             text: address(&self.text),
             topic_socket: address(&self.topic_socket),
@@ -89,10 +94,11 @@ impl Listeners {
             chat: address(&self.chat),
         }
     }
+}
 
+impl Addresses {
     /// One line a listener: which address is open, for what, and whether it asks who is there.
     pub(super) fn log(&self, config: &Config) {
-        let open = self.addresses();
         let (any, asks) = (
             "anyone may log in as any uid",
             "a login takes a signed token",
@@ -105,32 +111,33 @@ impl Listeners {
         let listeners = [
             (
                 "socketio",
-                open.socketio,
+                self.socketio,
                 "pages connect here by Socket.IO",
                 logins,
             ),
-            ("http", open.http, "backends push here", none),
-            ("web", open.web, "the demo page; open it in a browser", ""),
+            ("http", self.http, "backends push here", none),
+            ("web", self.web, "the demo page; open it in a browser", ""),
+            ("admin", self.admin, "health and figures", none),
             (
                 "uid_socket",
-                open.uid_socket,
+                self.uid_socket,
                 "pages connect here by websocket",
                 logins,
             ),
-            ("text", open.text, "backends push lines here", none),
+            ("text", self.text, "backends push lines here", none),
             (
                 "topic_socket",
-                open.topic_socket,
+                self.topic_socket,
                 "pages subscribe to topics here",
                 none,
             ),
             (
                 "udp",
-                open.udp,
+                self.udp,
                 "backends push packets here",
                 asks_of_packets(config),
             ),
-            ("chat", open.chat, "pages chat here", logins),
+            ("chat", self.chat, "pages chat here", logins),
         ];
         for (listener, address, purpose, credentials) in listeners {
             match address {
@@ -140,17 +147,26 @@ impl Listeners {
                 None => tracing::debug!(listener, "off"),
             }
         }
-        let pushes = [("http", open.http), ("text", open.text), ("udp", open.udp)];
-        for (listener, address) in pushes {
-            if address.is_some_and(|address| !address.ip().is_loopback()) {
-                tracing::warn!(
-                    "{listener}.listen is not a loopback address: whoever reaches it can push"
-                );
-            }
-        }
-        if open.web.is_some() && !web::is_installed(&config.web.root) {
+        self.warn_of_strangers();
+        if self.web.is_some() && !web::is_installed(&config.web.root) {
             let root = config.web.root.display();
             tracing::warn!(%root, "web.root holds no index.html: there is no demo page to show");
+        }
+    }
+
+    fn warn_of_strangers(&self) {
+        let listeners = [
+            ("http", self.http, "push"),
+            ("text", self.text, "push"),
+            ("udp", self.udp, "push"),
+            ("admin", self.admin, "read figures"),
+        ];
+        for (listener, address, what) in listeners {
+            if address.is_some_and(|address| !address.ip().is_loopback()) {
+                tracing::warn!(
+                    "{listener}.listen is not a loopback address: whoever reaches it can {what}"
+                );
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::chat::Chat;
 use crate::config::{self, Config};
 use crate::hub::{Hub, Recorder};
+use crate::metrics::Metrics;
 use crate::store::{self, MessageStore, Options, Retention};
 
 /// How often records are looked for that need not be kept any longer.
@@ -19,7 +20,11 @@ const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 const PRUNE_STEP: u32 = 1000;
 
 /// Opens the store and builds the chat on it.
-pub(super) async fn open_chat(config: &Config, hub: &Arc<Hub>) -> anyhow::Result<Arc<Chat>> {
+pub(super) async fn open_chat(
+    config: &Config,
+    hub: &Arc<Hub>,
+    metrics: &Metrics,
+) -> anyhow::Result<Arc<Chat>> {
     let options = Options {
         timeout: config.store.timeout,
     };
@@ -37,6 +42,7 @@ pub(super) async fn open_chat(config: &Config, hub: &Arc<Hub>) -> anyhow::Result
         recorder,
         config.chat.clone(),
         escape,
+        metrics.clone(),
     ))
 }
 

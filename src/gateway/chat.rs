@@ -13,6 +13,7 @@ use crate::gateway::websocket::{
     Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
     WebsocketEgress,
 };
+use crate::metrics::Gateway;
 use crate::net::Connection;
 use crate::record::RecordId;
 use query::Query;
@@ -43,6 +44,8 @@ impl ChatSocket {
 }
 
 impl Dialect for ChatSocket {
+    const GATEWAY: Gateway = Gateway::Chat;
+
     type Protocol = Talk;
 
     fn open(&self, query: &str, outbox: &Arc<Outbox>) -> Result<Talk, Close> {

@@ -9,6 +9,7 @@ use crate::gateway::websocket::{
     Close, Dialect, Handshake, Member, Outbox, Protocol, Quarters, Received, Room, WebsocketEgress,
 };
 use crate::hub::{Hub, Subscribed};
+use crate::metrics::Gateway;
 use crate::net::Connection;
 use crate::topic::TopicReader;
 
@@ -42,6 +43,8 @@ impl TopicSocket {
 }
 
 impl Dialect for TopicSocket {
+    const GATEWAY: Gateway = Gateway::TopicSocket;
+
     type Protocol = TopicProtocol;
 
     fn open(&self, _query: &str, outbox: &Arc<Outbox>) -> Result<TopicProtocol, Close> {

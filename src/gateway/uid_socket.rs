@@ -10,6 +10,7 @@ use crate::gateway::websocket::{
     WebsocketEgress,
 };
 use crate::hub::{Hub, Session};
+use crate::metrics::Gateway;
 use crate::net::Connection;
 use crate::uid::Uid;
 
@@ -45,6 +46,8 @@ impl UidSocket {
 }
 
 impl Dialect for UidSocket {
+    const GATEWAY: Gateway = Gateway::UidSocket;
+
     type Protocol = UidProtocol;
 
     fn open(&self, _query: &str, outbox: &Arc<Outbox>) -> Result<UidProtocol, Close> {

@@ -24,6 +24,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::config;
 pub(crate) use crate::gateway::rooms::Room;
+use crate::metrics::{Gateway, Metrics, Reason, Wire};
 use crate::net::{Connection, Stream, Tuning};
 use crate::record::RecordId;
 use outbox::Bounds;
@@ -68,6 +69,9 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     /// One page's side of it.
     type Protocol: Protocol;
 
+    /// Whose pages they count as.
+    const GATEWAY: Gateway;
+
     /// A page has shaken hands. `query` is what stood in its URL, without the `?`.
     ///
     /// # Errors
@@ -75,11 +79,12 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     fn open(&self, query: &str, outbox: &Arc<Outbox>) -> Result<Self::Protocol, Close>;
 }
 
-/// Where a dialect's pages live and how they end.
+/// Where a dialect's pages live and are counted, and how they end.
 #[derive(Debug, Clone)]
 pub(crate) struct Quarters {
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
+    pub(crate) metrics: Metrics,
 }
 
 /// The service of one connection: the handshake. Cheap to clone.
@@ -140,6 +145,8 @@ impl<D: Dialect> Handshake<D> {
             tracing::error!("a page's connection is not one of ours");
             return;
         };
+        let Quarters { stop, metrics, .. } = self.quarters;
+        metrics.opened(D::GATEWAY);
         let outbox = Arc::new(Outbox::new(self.bounds));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf);
         match self.dialect.open(&query, &outbox) {
@@ -147,10 +154,21 @@ impl<D: Dialect> Handshake<D> {
                 let page = Page::new(stream, &early, outbox, protocol, self.treatment);
                 // The page is here for long; what its handshake was read into need not be.
                 drop((early, query));
-                page.serve(self.quarters.stop).await;
+                page.serve(stop, |reason| closed::<D>(&metrics, reason))
+                    .await;
             }
-            Err(close) => page::send_away(&stream, &close).await,
+            Err(close) => {
+                closed::<D>(&metrics, Reason::Refused);
+                page::send_away(&stream, &close).await;
+            }
         }
+    }
+}
+
+fn closed<D: Dialect>(metrics: &Metrics, reason: Reason) {
+    metrics.closed(D::GATEWAY, reason);
+    if reason == Reason::Slow {
+        metrics.slow_page_closed(Wire::Websocket);
     }
 }
 

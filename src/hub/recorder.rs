@@ -143,9 +143,10 @@ impl Recorder {
 
     /// Works until `stop` completes, then does what waits and returns.
     pub async fn run(self: Arc<Self>, stop: impl Future<Output = ()>) {
-        self.jobs
-            .run(stop, async |jobs| self.work(jobs).await)
-            .await;
+        let mut stop = std::pin::pin!(stop);
+        while let Some(jobs) = self.jobs.next(&mut stop).await {
+            self.work(jobs).await;
+        }
     }
 
     async fn work(&self, jobs: Vec<Job>) {

@@ -15,6 +15,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use crate::config;
 use crate::hub::Hub;
 use crate::ingress::{Command, Reply};
+use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::net::body::{self, BodyError};
 use fields::{Fault, Parameters};
 
@@ -29,15 +30,24 @@ struct Form {
     escape: config::EscapeHtml,
     max_body: usize,
     body_timeout: Duration,
+    metrics: Metrics,
+    ingress: Ingress,
 }
 
-/// The push endpoint; the push port serves it on every path.
-pub(crate) fn endpoint(hub: Arc<Hub>, config: &config::Http) -> MethodRouter {
+/// The push endpoint; the push port serves it on every path. Pushes count as those of `ingress`.
+pub(crate) fn endpoint(
+    hub: Arc<Hub>,
+    config: &config::Http,
+    metrics: Metrics,
+    ingress: Ingress,
+) -> MethodRouter {
     let form = Form {
         hub,
         escape: config.escape_html,
         max_body: config.max_body_bytes(),
         body_timeout: config.request_timeout,
+        metrics,
+        ingress,
     };
     any(publish).with_state(form)
 }
@@ -55,12 +65,16 @@ async fn publish(State(form): State<Form>, request: Request) -> Response {
     }
     let parameters = match form.parameters(request).await {
         Ok(parameters) => parameters,
-        Err(e) => return refuse(e.status(), &e.to_string()),
+        Err(e) => {
+            form.count(Outcome::Fail);
+            return refuse(e.status(), &e.to_string());
+        }
     };
     let reply = match parameters.into_command(form.escape) {
         Ok(command) => form.run(command).await,
         Err(fault) => fail(&fault),
     };
+    form.count(reply.into());
     word_response(reply.word())
 }
 
@@ -76,6 +90,10 @@ impl Form {
 
     async fn run(&self, command: Command) -> Reply {
         self.hub.publish(command.into_push()).await.into()
+    }
+
+    fn count(&self, outcome: Outcome) {
+        self.metrics.pushed(self.ingress, outcome);
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::hub::Hub;
 use crate::ingress::Reply;
+use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::push::Push;
 use line::{Line, Order};
 
@@ -30,14 +31,16 @@ pub(crate) struct TextIngress {
     hub: Arc<Hub>,
     max_line: usize,
     extensions: bool,
+    metrics: Metrics,
 }
 
 impl TextIngress {
-    pub(crate) fn new(hub: Arc<Hub>, config: &config::Text) -> Self {
+    pub(crate) fn new(hub: Arc<Hub>, config: &config::Text, metrics: Metrics) -> Self {
         Self {
             hub,
             max_line: config.max_line_bytes(),
             extensions: config.extensions,
+            metrics,
         }
     }
 
@@ -71,7 +74,7 @@ impl TextIngress {
             while let Some(at) = unread[searched..].iter().position(|byte| *byte == b'\n') {
                 let end = searched + at;
                 if end >= self.max_line {
-                    self.note_length(end);
+                    self.refuse_length(end);
                     return Ok(());
                 }
                 let reply = self.handle(&unread[..end]).await;
@@ -90,7 +93,7 @@ impl TextIngress {
             }
             replies.clear();
             if unread.len() >= self.max_line {
-                self.note_length(unread.len());
+                self.refuse_length(unread.len());
                 return Ok(());
             }
             if unread.is_empty() {
@@ -101,7 +104,8 @@ impl TextIngress {
     }
 
     /// A line of at least so many bytes ends its connection: what follows it cannot be told apart.
-    fn note_length(&self, bytes: usize) {
+    fn refuse_length(&self, bytes: usize) {
+        self.count(Outcome::Fail);
         tracing::debug!(bytes, most = self.max_line, "line too long, connection cut");
     }
 
@@ -111,15 +115,22 @@ impl TextIngress {
         match order {
             Ok(Order::Push(target, content)) => {
                 let push = Push::new(target, Arc::<str>::from(content).into());
-                self.hub.publish(push).await.into()
+                let reply = Reply::from(self.hub.publish(push).await);
+                self.count(reply.into());
+                reply
             }
             Ok(Order::IsOnline(uid)) => found(self.hub.is_online(&uid)),
             Ok(Order::Kick(uid)) => found(self.hub.disconnect(&uid)),
             Err(fault) => {
                 tracing::debug!(%fault, "line refused");
+                self.count(Outcome::Fail);
                 Reply::Fail
             }
         }
+    }
+
+    fn count(&self, outcome: Outcome) {
+        self.metrics.pushed(Ingress::Text, outcome);
     }
 }
 

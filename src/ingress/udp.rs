@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Secret;
 use crate::hub::Hub;
+use crate::ingress::Reply;
+use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::php::json::{self, Member};
 use crate::push::{Push, Target};
 use crate::topic::TopicReader;
@@ -33,6 +35,14 @@ const BATCH: usize = 64;
 pub(crate) struct UdpIngress {
     socket: UdpSocket,
     address: SocketAddr,
+}
+
+/// What packets mean.
+#[derive(Debug)]
+pub(crate) struct PacketReader {
+    topics: Arc<TopicReader>,
+    /// What each packet has to carry; empty asks for nothing.
+    secret: Secret,
 }
 
 /// Why a packet goes nowhere.
@@ -69,9 +79,9 @@ impl UdpIngress {
     /// Takes packets in their order until `stop`.
     pub(crate) async fn run(
         self,
+        reader: PacketReader,
         hub: Arc<Hub>,
-        topics: Arc<TopicReader>,
-        secret: Secret,
+        metrics: Metrics,
         stop: CancellationToken,
     ) {
         let mut packet = vec![0; MAX_PACKET];
@@ -90,12 +100,14 @@ impl UdpIngress {
                     continue;
                 }
             };
-            match read(&packet[..length], &topics, &secret) {
-                Ok(push) => {
-                    hub.publish(push).await;
+            let outcome = match reader.read(&packet[..length]) {
+                Ok(push) => Reply::from(hub.publish(push).await).into(),
+                Err(fault) => {
+                    tracing::debug!(%peer, %fault, "packet ignored");
+                    Outcome::Fail
                 }
-                Err(fault) => tracing::debug!(%peer, %fault, "packet ignored"),
-            }
+            };
+            metrics.pushed(Ingress::Udp, outcome);
             handled += 1;
             if handled % BATCH == 0 {
                 tokio::task::yield_now().await;
@@ -104,35 +116,42 @@ impl UdpIngress {
     }
 }
 
-fn read(packet: &[u8], topics: &TopicReader, secret: &Secret) -> Result<Push, InvalidPacket> {
-    let text = std::str::from_utf8(packet).map_err(|_| InvalidPacket::NotUtf8)?;
-    let asks = !secret.is_empty();
-    let (mut pairs, mut shown) = (Vec::new(), None);
-    json::members(
-        text,
-        |_| true,
-        |name, value| {
-            if asks && name == "secret" {
-                shown = Some(value);
-            } else if let Some(value) = value.to_text() {
-                pairs.extend(topics.pair(&name, &value));
-            }
-        },
-    )
-    .map_err(InvalidPacket::NotObject)?;
-    let content = if asks {
-        match shown {
-            Some(Member::Text(shown)) if secret.is(&shown) => without_secret(text)?,
-            _ => return Err(InvalidPacket::Secret),
-        }
-    } else {
-        Arc::from(text)
-    };
-    if pairs.is_empty() {
-        return Err(InvalidPacket::NoTopic);
+impl PacketReader {
+    pub(crate) fn new(topics: Arc<TopicReader>, secret: Secret) -> Self {
+        Self { topics, secret }
     }
-    let topic = topics.topic(pairs);
-    Ok(Push::new(Target::Topic(topic), content.into()))
+
+    fn read(&self, packet: &[u8]) -> Result<Push, InvalidPacket> {
+        let Self { topics, secret } = self;
+        let text = std::str::from_utf8(packet).map_err(|_| InvalidPacket::NotUtf8)?;
+        let asks = !secret.is_empty();
+        let (mut pairs, mut shown) = (Vec::new(), None);
+        json::members(
+            text,
+            |_| true,
+            |name, value| {
+                if asks && name == "secret" {
+                    shown = Some(value);
+                } else if let Some(value) = value.to_text() {
+                    pairs.extend(topics.pair(&name, &value));
+                }
+            },
+        )
+        .map_err(InvalidPacket::NotObject)?;
+        let content = if asks {
+            match shown {
+                Some(Member::Text(shown)) if secret.is(&shown) => without_secret(text)?,
+                _ => return Err(InvalidPacket::Secret),
+            }
+        } else {
+            Arc::from(text)
+        };
+        if pairs.is_empty() {
+            return Err(InvalidPacket::NoTopic);
+        }
+        let topic = topics.topic(pairs);
+        Ok(Push::new(Target::Topic(topic), content.into()))
+    }
 }
 
 /// The packet as pages get it. Every other value stays as it was written, byte for byte.

@@ -18,9 +18,9 @@ export const REPOSITORY = fileURLToPath(new URL('../../', import.meta.url));
 
 const BINARY = process.env.CAMPANILE_BIN || `${REPOSITORY}target/release/campanile`;
 const ALWAYS = ['socketio', 'http', 'web'];
-/** Off unless a test wants them, as in the program. */
-const COUSINS = ['uid_socket', 'text', 'topic_socket', 'udp', 'chat'];
-const LISTENERS = [...ALWAYS, ...COUSINS];
+/** Off unless a test wants them. */
+const WANTED = ['admin', 'uid_socket', 'text', 'topic_socket', 'udp', 'chat'];
+const LISTENERS = [...ALWAYS, ...WANTED];
 
 const alive = new Set();
 process.on('exit', () => {
@@ -78,7 +78,7 @@ function listenSetting(listener, extraArgs) {
 function serveArguments(extraArgs, ports) {
   const fixed = (listener, setting) => (ports[listener] ? setting.replace(/:0$/, `:${ports[listener]}`) : setting);
   const args = ['serve'];
-  for (const listener of ALWAYS) args.push('--set', `${listener}.listen=${fixed(listener, '127.0.0.1:0')}`);
+  for (const listener of LISTENERS) args.push('--set', `${listener}.listen=${fixed(listener, listenSetting(listener, []))}`);
   args.push('--set', 'log.format=json');
   for (const arg of extraArgs) {
     const listener = LISTENERS.find((name) => arg.startsWith(`${name}.listen=`));
@@ -194,7 +194,7 @@ export async function startServer(extraArgs = []) {
     socketio: run.endpoints.socketio,
     http: run.endpoints.http,
     web: run.endpoints.web ?? null,
-    ...Object.fromEntries(COUSINS.map((name) => [name, run.endpoints[name] ?? null])),
+    ...Object.fromEntries(WANTED.map((name) => [name, run.endpoints[name] ?? null])),
     pid: run.child.pid,
     logs,
     stop: () => (stopping ??= end(run)),

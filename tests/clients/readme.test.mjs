@@ -307,7 +307,7 @@ test('the listeners of the table on settings have the defaults it gives', async 
   const { sh } = await shell(t);
   const checked = (await succeeds(sh('campanile check-config'), 'check-config')).split('\n');
   const listed = listeners().map(({ name, isOff, address }) => `${name}: ${isOff ? 'off' : address}`);
-  assert.equal(listed.length, 8);
+  assert.equal(listed.length, 9);
   assert.deepEqual(checked.filter((line) => line.includes(': ')), listed);
 });
 
@@ -327,6 +327,22 @@ test('the lines with --config, the environment and --set work, and later beats e
   await listens(environment.replace('campanile', file), '127.0.0.1:3121');
   await listens(flags.replace('campanile', file), '127.0.0.1:3121');
   await listens(`${environment.replace('campanile', file)} --set http.listen=127.0.0.1:3122`, '127.0.0.1:3122');
+});
+
+test('the lines on health and figures say what the text says, and every figure of the table is there', async (t) => {
+  const server = await ownServer(t, ['admin.listen=127.0.0.1:0']);
+  const lines = snippet('Health and figures', 'sh').map((line) => addressed(line, server));
+  const said = [];
+  for (const line of lines) said.push(await succeeds(run('sh', ['-c', line]), line));
+  const [health, readiness, figures] = said;
+  assert.deepEqual([health, readiness, said.length], ['ok\n', 'ready\n', 3]);
+  assert.ok(figures.endsWith('\n# EOF\n'), figures);
+  const present = new Set([...figures.matchAll(/^campanile_([a-z_]+?)(?:_(?:sum|count|bucket))?(?:\{| )/gm)].map(([, name]) => name));
+  const rows = tableRows(section('Health and figures')).slice(2);
+  const named = rows.flatMap(([names]) => names.match(/`[^`]+`/g).map((code) => code.slice(1, -1)));
+  assert.deepEqual(new Set(named), present);
+  const values = rows.flatMap(([, words]) => words.match(/`[^`]+`/g) ?? []).map((code) => code.slice(1, -1));
+  for (const value of values) assert.match(figures, new RegExp(`[{,]${value}="|="${value}"`), value);
 });
 
 test('the bench line, with fewer pages, delivers every message and measures the server', async (t) => {

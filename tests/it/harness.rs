@@ -1,6 +1,7 @@
 //! A real server on free ports, and the verbs of a backend that pushes to it.
 
 pub(crate) mod chat;
+pub(crate) mod figures;
 pub(crate) mod http;
 pub(crate) mod page;
 pub(crate) mod parcels;
@@ -74,6 +75,7 @@ impl Server {
         config.socketio.listen = FREE;
         config.http.listen = FREE;
         config.web.listen = None;
+        config.admin.listen = None;
         config.presence.interval = Duration::from_secs(3600);
         // As the original: what a page misses it has missed. Tests of what is not lost turn it on.
         config.recovery.window = Duration::ZERO;
@@ -86,6 +88,16 @@ impl Server {
         let addrs = app.addrs();
         tokio::spawn(app.run(std::future::pending()));
         Self { addrs }
+    }
+
+    /// A server that somebody else runs.
+    pub(crate) fn at(addrs: Addresses) -> Self {
+        Self { addrs }
+    }
+
+    /// What is open, and where.
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.addrs
     }
 
     /// Where pages of the uid websocket connect.
@@ -121,6 +133,11 @@ impl Server {
     /// Where backends push.
     pub(crate) fn http(&self) -> SocketAddr {
         self.addrs.http.expect("the ingress is on")
+    }
+
+    /// Where health and figures are told.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.addrs.admin.expect("the listener is on")
     }
 
     /// Where the demo page is, by loopback.

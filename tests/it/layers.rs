@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 13] = [
     &["cli"],
     &["app"],
-    &["gateway", "ingress", "web"],
+    &["gateway", "ingress", "web", "admin"],
     &["chat"],
     &["hub"],
     &["auth", "net", "store", "telemetry"],

@@ -1,6 +1,7 @@
 //! Tests through the front door: a real server, real sockets, a file a topic.
 
 mod aborted;
+mod admin;
 mod chat;
 mod chat_catch_up;
 mod chat_history;
@@ -13,6 +14,7 @@ mod config;
 mod crowd;
 mod durable;
 mod environment;
+mod figures;
 mod forms;
 mod frames;
 mod harness;

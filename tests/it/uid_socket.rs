@@ -317,6 +317,7 @@ async fn a_stop_tells_raw_pages_that_the_server_goes_away() {
     let mut config = Config::default();
     (config.web.listen, config.http.listen) = (None, FREE);
     (config.socketio.listen, config.uid_socket.listen) = (FREE, FREE);
+    config.admin.listen = None;
     let app = App::bind(config).await.expect("there are free ports");
     let address = app.addrs().uid_socket.expect("the gateway is on");
     let (stop, stopped) = oneshot::channel::<()>();

@@ -103,6 +103,7 @@ impl Talk {
     }
 
     pub(super) fn refuse_length(&self, length: u64) {
+        self.socket.chat.note_refused();
         let fault = InvalidRequest::TooLong(length, self.max_message());
         self.refuse(&None, &fault);
     }
@@ -110,12 +111,14 @@ impl Talk {
     /// A message has arrived.
     pub(super) fn hear(&mut self, bytes: &[u8]) {
         let Ok(text) = std::str::from_utf8(bytes) else {
+            self.socket.chat.note_refused();
             self.refuse(&None, &InvalidRequest::NotUtf8);
             return;
         };
         let Request { order, reference } = match Request::read(text, self.socket.chat.limits()) {
             Ok(request) => request,
             Err((fault, reference)) => {
+                self.socket.chat.note_refused();
                 self.refuse(&reference, &fault);
                 return;
             }
@@ -127,7 +130,14 @@ impl Talk {
                 (false, _, Some(token)) => self.enter(Claim::Token(token), since, &reference),
                 (false, _, None) => Err("token is missing".to_owned()),
             },
-            order => self.carry_out(order, text, &reference),
+            order => {
+                let sends = matches!(order, Order::Send(_));
+                let carried_out = self.carry_out(order, text, &reference);
+                if sends && carried_out.is_err() {
+                    self.socket.chat.note_refused();
+                }
+                carried_out
+            }
         };
         if let Err(fault) = carried_out {
             self.refuse(&reference, &fault);

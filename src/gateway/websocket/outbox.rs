@@ -37,6 +37,14 @@ pub(crate) struct Waiting {
     pub(crate) record: Option<RecordId>,
 }
 
+/// What became of a frame that was to wait.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handed {
+    /// Whether it waits; if not, the connection is ending.
+    pub(super) is_taken: bool,
+    pub(super) pace: Pace,
+}
+
 /// How long a page may be more than half its queue behind while publishers wait for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -72,18 +80,22 @@ impl Outbox {
 
     /// Adds a frame. Never blocks: without room the page's connection ends instead, and what
     /// waited is dropped with it.
-    pub(super) fn push(&self, frame: Bytes, record: Option<RecordId>) -> Pace {
+    pub(super) fn push(&self, frame: Bytes, record: Option<RecordId>) -> Handed {
         let Bounds { messages, bytes } = self.bounds;
         let mut state = self.lock();
         if state.end.is_some() {
-            return Pace::Kept;
+            return Handed {
+                is_taken: false,
+                pace: Pace::Kept,
+            };
         }
         let (waiting, weight) = (state.frames.len(), state.bytes + frame.len());
         let is_behind = waiting > messages / 2 || weight > bytes / 2;
         let since = is_behind.then(|| state.behind_since.unwrap_or_else(Instant::now));
         state.behind_since = since;
         let is_slow = since.is_some_and(|since| since.elapsed() > PATIENCE);
-        if waiting == 0 || (waiting < messages && weight <= bytes && !is_slow) {
+        let is_taken = waiting == 0 || (waiting < messages && weight <= bytes && !is_slow);
+        if is_taken {
             state.bytes = weight;
             state.frames.push_back(Waiting { frame, record });
         } else {
@@ -94,7 +106,8 @@ impl Outbox {
         }
         drop(state);
         self.changed.notify_one();
-        if is_behind { Pace::Behind } else { Pace::Kept }
+        let pace = if is_behind { Pace::Behind } else { Pace::Kept };
+        Handed { is_taken, pace }
     }
 
     /// Adds a text message.

@@ -16,6 +16,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::gateway::websocket::frame::{self, Decoder, FrameError, Limits, Message};
 use crate::gateway::websocket::outbox::{Close, Outbox, Waiting};
+use crate::metrics::Reason;
 use crate::net::Stream;
 use crate::record::RecordId;
 
@@ -121,11 +122,11 @@ enum Written {
 /// Why a page's loop ends.
 enum End {
     /// The connection is of no more use.
-    Broken(&'static str),
+    Broken(Reason, &'static str),
     /// The page has said goodbye.
     Left,
     /// We say goodbye.
-    Close(Close),
+    Close(Reason, Close),
 }
 
 impl<P: Protocol> Page<P> {
@@ -155,8 +156,8 @@ impl<P: Protocol> Page<P> {
         }
     }
 
-    /// Serves the page until it leaves, or is told to.
-    pub(super) async fn serve(mut self, stop: CancellationToken) {
+    /// Serves the page until it leaves, or is told to; `closed` is told why.
+    pub(super) async fn serve(mut self, stop: CancellationToken, closed: impl FnOnce(Reason)) {
         let end = loop {
             if let Err(end) = self.turn(&stop).await {
                 break end;
@@ -170,13 +171,14 @@ impl<P: Protocol> Page<P> {
         } = self;
         // First of all nobody finds it any more.
         drop(protocol);
+        closed(end.reason());
         let (close, lingers) = match end {
-            End::Broken(reason) => {
+            End::Broken(_, reason) => {
                 tracing::debug!(reason, "page lost");
                 return;
             }
             End::Left => (frame::close(CloseCode::Normal, ""), false),
-            End::Close(close) => {
+            End::Close(_, close) => {
                 tracing::debug!(reason = close.reason, "page sent away");
                 (frame::close(close.code, &close.reason), true)
             }
@@ -216,12 +218,14 @@ impl<P: Protocol> Page<P> {
             () = stop.cancelled(), if !leaves => {
                 outbox.close(Close::new(CloseCode::Away, "server is stopping"));
             }
-            () = until(deadline) => return Err(End::Broken("no time left for the goodbye")),
-            ready = tcp.writable(), if !written => ready.map_err(|_| End::Broken("not writable"))?,
+            () = until(deadline) => {
+                return Err(End::Broken(Reason::Stopped, "no time left for the goodbye"));
+            }
+            ready = tcp.writable(), if !written => ready.map_err(|_| broken("not writable"))?,
             Progress(frames) = protocol.progress(), if written => writing.extend(frames),
             _ = heartbeat.tick() => self.beat(reads)?,
             ready = tcp.readable(), if reads => {
-                ready.map_err(|_| End::Broken("not readable"))?;
+                ready.map_err(|_| broken("not readable"))?;
                 self.was_heard = true;
                 self.read()?;
             }
@@ -252,7 +256,8 @@ impl<P: Protocol> Page<P> {
                 Message::Pong => continue,
                 Message::Close => return Err(End::Left),
             };
-            self.protocol.receive(received).map_err(End::Close)?;
+            let refused = |close| End::Close(Reason::Refused, close);
+            self.protocol.receive(received).map_err(refused)?;
         }
         Ok(())
     }
@@ -262,10 +267,10 @@ impl<P: Protocol> Page<P> {
             .decoder
             .fill(READ, |room| self.stream.tcp().try_read_buf(room))
         {
-            Ok(0) => Err(End::Broken("closed by the page")),
+            Ok(0) => Err(broken("closed by the page")),
             Ok(_) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(_) => Err(End::Broken("read failed")),
+            Err(_) => Err(broken("read failed")),
         }
     }
 
@@ -277,10 +282,13 @@ impl<P: Protocol> Page<P> {
                 let skips = |record| protocol.skips(record);
                 self.outbox.take(&mut self.writing, (WRITE, TAKE), skips);
             }
-            if let Some(close) = self.outbox.end()
-                && (self.writing.is_empty() || self.outbox.is_overrun())
-            {
-                return Err(End::Close(close));
+            if let Some(close) = self.outbox.end() {
+                if self.outbox.is_overrun() {
+                    return Err(End::Close(Reason::Slow, close));
+                }
+                if self.writing.is_empty() {
+                    return Err(End::Close(Reason::Stopped, close));
+                }
             }
             if self.writing.is_empty() {
                 return Ok(Written::All);
@@ -290,7 +298,7 @@ impl<P: Protocol> Page<P> {
             match write(self.stream.tcp(), &mut self.writing, wrote) {
                 Ok(()) if self.writing.is_empty() => {}
                 Ok(()) => return Ok(Written::All),
-                Err(_) => return Err(End::Broken("write failed")),
+                Err(_) => return Err(broken("write failed")),
             }
         }
         Ok(Written::Some)
@@ -299,7 +307,7 @@ impl<P: Protocol> Page<P> {
     /// The heartbeat: a page that has sent nothing since the last one is gone.
     fn beat(&mut self, reads: bool) -> Result<(), End> {
         if !self.was_heard {
-            return Err(End::Broken("no answer to a ping"));
+            return Err(End::Broken(Reason::Silent, "no answer to a ping"));
         }
         // While nothing is read nothing can be heard.
         self.was_heard = !reads;
@@ -308,9 +316,22 @@ impl<P: Protocol> Page<P> {
     }
 }
 
+impl End {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Broken(reason, _) | Self::Close(reason, _) => *reason,
+            Self::Left => Reason::Left,
+        }
+    }
+}
+
 fn violation(e: FrameError) -> End {
     tracing::debug!(error = %e, "page broke the protocol");
-    End::Broken("protocol violated")
+    End::Broken(Reason::Refused, "protocol violated")
+}
+
+fn broken(what: &'static str) -> End {
+    End::Broken(Reason::Broken, what)
 }
 
 async fn until(deadline: Option<Instant>) {

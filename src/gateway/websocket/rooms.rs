@@ -9,19 +9,30 @@ use crate::gateway::rooms::{Room, Rooms};
 use crate::gateway::websocket::frame;
 use crate::gateway::websocket::outbox::{Close, Outbox};
 use crate::hub::{Audience, Egress, Pace};
+use crate::metrics::{Metrics, Wire};
 use crate::push::Push;
 use crate::uid::Uid;
 
 /// One gateway egress for all raw dialects: a user's pages are found whatever they speak.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct WebsocketEgress {
     rooms: Arc<Rooms<Outbox>>,
+    metrics: Metrics,
 }
 
 /// A page's place in a room.
 pub(crate) type Member = crate::gateway::rooms::Member<Outbox>;
 
 impl WebsocketEgress {
+    /// An egress with no pages.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            rooms: Arc::default(),
+            metrics,
+        }
+    }
+
     /// Puts a page into a room.
     pub(crate) fn enter(&self, room: Room, outbox: &Arc<Outbox>) -> Member {
         self.rooms.enter(room, outbox)
@@ -33,11 +44,14 @@ impl Egress for WebsocketEgress {
         let record = push.record.as_ref().map(|record| record.id);
         // Encoded once, and only if somebody is there.
         let mut encoded: Option<Bytes> = None;
-        let mut pace = Pace::Kept;
+        let (mut pace, mut delivered) = (Pace::Kept, 0);
         self.rooms.each(audience, |outbox| {
             let frame = encoded.get_or_insert_with(|| frame::text(&push.frame()));
-            pace = pace.max(outbox.push(frame.clone(), record));
+            let handed = outbox.push(frame.clone(), record);
+            pace = pace.max(handed.pace);
+            delivered += u64::from(handed.is_taken);
         });
+        self.metrics.delivered(Wire::Websocket, delivered);
         pace
     }
 

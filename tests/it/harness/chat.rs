@@ -48,6 +48,7 @@ impl ChatServer {
         config.http.listen = FREE;
         config.chat.listen = FREE;
         config.web.listen = None;
+        config.admin.listen = None;
         config.presence.interval = Duration::from_secs(3600);
         config.store.url = Secret::from(url_in(&folder).as_str());
         change(&mut config);

@@ -47,7 +47,13 @@ impl Process {
             format!("socketio.listen={socketio}"),
             format!("http.listen={http}"),
         );
-        let settings = [&socketio, &http, "web.listen=", "log.format=json"];
+        let settings = [
+            &socketio,
+            &http,
+            "web.listen=",
+            "admin.listen=",
+            "log.format=json",
+        ];
         let settings = settings.into_iter().chain(more.iter().copied());
         let arguments: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
         let mut command = campanile(&arguments);
