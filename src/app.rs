@@ -13,16 +13,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
 use crate::chat::Chat;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::gateway::chat::ChatSocket;
 use crate::gateway::socketio::{Lobby, SocketIoGateway};
 use crate::gateway::topic_socket::TopicSocket;
 use crate::gateway::uid_socket::UidSocket;
-use crate::gateway::websocket::{Quarters, WebsocketEgress};
+use crate::gateway::websocket::{Drain, Quarters, WebsocketEgress};
 use crate::hub::{Egress, Hub};
-use crate::ingress::form;
 use crate::ingress::text::TextIngress;
 use crate::ingress::udp::PacketReader;
+use crate::ingress::{Publisher, form};
 use crate::metrics::{Ingress, Metrics};
 use crate::net::Listener;
 use crate::readiness::Readiness;
@@ -31,12 +31,19 @@ use crate::web::{self, Neighbours};
 use admin::Admin;
 pub use listeners::Addresses;
 use listeners::Listeners;
+use records::Records;
 
 /// How long pushes in flight may take to be answered once the server stops.
 const PUSHES_END: Duration = Duration::from_secs(2);
 
 /// How long the last answers to pages may take once every page has been said goodbye to.
 const GOODBYE: Duration = Duration::from_millis(500);
+
+/// How long pages may take to go after the last goodbye.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How often the log is tidied up.
+const FORGET_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A server with its ports open.
 #[derive(Debug)]
@@ -47,6 +54,7 @@ pub struct App {
     websockets: Arc<WebsocketEgress>,
     auth: Arc<Auth>,
     topics: Arc<TopicReader>,
+    records: Option<Records>,
     chat: Option<Arc<Chat>>,
     metrics: Metrics,
     readiness: Readiness,
@@ -62,28 +70,37 @@ impl App {
     /// # Errors
     /// When an address or the store cannot be opened; names the key and the address.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let gateway =
-            SocketIoGateway::new(&config.socketio, config.presence.clone(), &config.web.root);
+        let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let (presence, root) = (config.presence.clone(), &config.web.root);
+        let gateway = SocketIoGateway::new(&config.socketio, presence, root, &metrics);
         let mut listeners = Listeners::bind(&config, gateway.tuning())?;
         let addresses = listeners.addresses();
-        let (metrics, readiness) = (Metrics::new(), Readiness::default());
         let websockets = Arc::new(WebsocketEgress::new(metrics.clone()));
         let egresses = vec![gateway.egress(), Arc::clone(&websockets) as Arc<dyn Egress>];
         let hub = Hub::new(egresses, config.recovery);
         // Before the store is opened, which may take a while.
-        let admin = Admin::start(listeners.admin.take(), &metrics, &readiness, &hub);
+        let backlog = Arc::default();
+        let levels = (&hub, &backlog);
+        let admin = Admin::start(listeners.admin.take(), &metrics, &readiness, levels);
         let auth = Arc::new(Auth::new(&config.auth));
         let topics = Arc::new(TopicReader::new(&config.topics));
-        let chat = if config.chat.is_on() {
-            Some(records::open_chat(&config, &hub, &metrics).await?)
-        } else {
-            None
+        let records = Records::open(&config, &hub, &metrics, &readiness).await?;
+        if let Some(records) = &records {
+            backlog.get_or_init(|| Arc::clone(&records.backlog));
+        }
+        let chat = match &records {
+            Some(records) if config.chat.is_on() => {
+                Some(records.chat(&config, &hub, &metrics).await?)
+            }
+            Some(_) | None => None,
         };
         let lobby = Lobby {
             hub: Arc::clone(&hub),
             auth: Arc::clone(&auth),
             topics: config.udp.listen.map(|_| Arc::clone(&topics)),
             chat: chat.clone().filter(|_| config.chat.socketio),
+            backlog: records.as_ref().map(|records| Arc::clone(&records.backlog)),
+            metrics: metrics.clone(),
         };
         gateway.open(lobby, config.recovery.rewind);
         Ok(Self {
@@ -93,6 +110,7 @@ impl App {
             websockets,
             auth,
             topics,
+            records,
             chat,
             metrics,
             readiness,
@@ -108,9 +126,10 @@ impl App {
         self.addresses
     }
 
-    /// Serves until `shutdown` completes, then stops in order: no more pushes, answer those in
-    /// flight, say goodbye to the pages, end the loops; the admin listener, which tells of it, comes
-    /// last. Returns within `shutdown.grace`.
+    /// Serves until `shutdown` completes, then stops in order: take in no more pages, send away those
+    /// that are here while pushes are still answered, then no more pushes; end the loops, leave to
+    /// the next server what it needs; the admin listener, which tells of it, comes last. Returns
+    /// within `shutdown.grace`.
     ///
     /// # Errors
     /// None today; a part that cannot go on will end the server with one.
@@ -138,6 +157,7 @@ impl App {
 
     fn start(&mut self) -> Running {
         let running = Running {
+            drain: Drain::new(self.drain_time()),
             stop: Stop::default(),
             pushes: TaskTracker::new(),
             pages: TaskTracker::new(),
@@ -145,23 +165,24 @@ impl App {
         };
         self.start_ingresses(&running);
         self.start_gateways(&running);
-        if let Some(chat) = &self.chat {
-            records::keep(
-                chat,
-                &self.config.store,
-                &running.loops,
-                &running.stop.loops,
-            );
+        let (loops, stop) = (&running.loops, &running.stop.loops);
+        if let Some(records) = &self.records {
+            records.start(&self.config.store, loops, stop);
         }
+        if let Some(chat) = &self.chat {
+            records::start_chat(chat, loops, stop);
+        }
+        loops.spawn(forget(Arc::clone(&self.hub), stop.clone()));
         running
     }
 
     fn start_ingresses(&mut self, running: &Running) {
         let Running { stop, pushes, .. } = running;
         let (hub, config, metrics) = (&self.hub, &self.config, &self.metrics);
+        let backlog = self.records.as_ref().map(|records| &records.backlog);
         let form = |ingress| {
-            let config = &config.http;
-            form::endpoint(Arc::clone(hub), config, metrics.clone(), ingress)
+            let publisher = Publisher::new(hub, backlog, metrics, ingress);
+            form::endpoint(publisher, &config.http)
         };
         if let Some(listener) = self.listeners.http.take() {
             let router = Router::new().fallback_service(form(Ingress::Http));
@@ -197,13 +218,13 @@ impl App {
         } = running;
         if let Some(listener) = self.listeners.socketio.take() {
             let service = self.gateway.service();
-            pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
+            pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
             loops.spawn(self.gateway.announce(&self.hub, stop.loops.clone()));
             loops.spawn(self.gateway.welcome(stop.loops.clone()));
         }
         let quarters = || Quarters {
             tasks: pages.clone(),
-            stop: stop.pages.clone(),
+            drain: running.drain.clone(),
             metrics: self.metrics.clone(),
         };
         let (websocket, egress) = (&self.config.websocket, &self.websockets);
@@ -214,7 +235,7 @@ impl App {
                 auth: Arc::clone(&self.auth),
             };
             let service = dialect.service(websocket, quarters());
-            pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
+            pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
         }
         if let Some(listener) = self.listeners.topic_socket.take() {
             let dialect = TopicSocket {
@@ -223,7 +244,7 @@ impl App {
                 topics: Arc::clone(&self.topics),
             };
             let service = dialect.service(websocket, quarters());
-            pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
+            pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
         }
         if let (Some(listener), Some(chat)) = (self.listeners.chat.take(), &self.chat) {
             let dialect = ChatSocket {
@@ -232,37 +253,63 @@ impl App {
                 auth: Arc::clone(&self.auth),
             };
             let service = dialect.service(websocket, quarters());
-            pages.spawn(listener.serve(service, stop.pages.clone(), pages.clone()));
+            pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
         }
+    }
+
+    /// What is left of the grace is for what comes after.
+    fn drain_time(&self) -> Duration {
+        let config::Shutdown { grace, drain } = self.config.shutdown;
+        drain.min(grace / 2)
     }
 
     async fn stop(&self, running: Running) {
         let Running {
+            drain,
             stop,
             pushes,
             pages,
             loops,
         } = running;
+        // Pages that are sent away must not come back to a server that is leaving.
+        self.hub.is_leaving();
+        stop.accepting.cancel();
+        drain.begin();
+        let grace = self.config.shutdown.grace;
+        let (time, patience) = (self.drain_time(), LINGER.min(grace / 8));
+        self.gateway.drain(&self.hub, time, patience).await;
         stop.pushes.cancel();
         pushes.close();
         // A push that dribbles must not cost the pages their goodbye.
-        tokio::time::timeout(PUSHES_END, pushes.wait()).await.ok();
-        // Stop accepting first, so that pages do not come back to a server that is leaving.
-        stop.pages.cancel();
+        let patience = PUSHES_END.min(grace / 8);
+        tokio::time::timeout(patience, pushes.wait()).await.ok();
         // It waits for pages that do not read; the records that wait must not be lost for them.
-        let patience = self.config.shutdown.grace / 2;
-        tokio::time::timeout(patience, self.gateway.close())
+        tokio::time::timeout(grace / 8, self.gateway.close())
             .await
             .ok();
         pages.close();
         // The goodbyes of long polls are on their way. A poll whose session never joined, or has
         // left, the namespace gets none and would wait for its heartbeat.
-        tokio::time::timeout(GOODBYE, pages.wait()).await.ok();
+        tokio::time::timeout(GOODBYE.min(grace / 8), pages.wait())
+            .await
+            .ok();
         stop.loops.cancel();
         loops.close();
         loops.wait().await;
-        if let Some(chat) = &self.chat {
-            records::close(chat).await;
+        if let Some(records) = &self.records {
+            records.close(&self.hub).await;
+        }
+    }
+}
+
+/// Frees what the log need not hold any longer, also while nothing is pushed.
+async fn forget(hub: Arc<Hub>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(FORGET_INTERVAL);
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => hub.forget(),
         }
     }
 }
@@ -270,12 +317,15 @@ impl App {
 /// What stops, in this order.
 #[derive(Debug, Default)]
 struct Stop {
+    /// New pages.
+    accepting: CancellationToken,
     pushes: CancellationToken,
-    pages: CancellationToken,
     loops: CancellationToken,
 }
 
 struct Running {
+    /// The pages of raw websockets.
+    drain: Drain,
     stop: Stop,
     pushes: TaskTracker,
     pages: TaskTracker,

@@ -9,6 +9,8 @@
 //! hears each message either from the log or live, never both, never neither. The price is that pushes
 //! are fanned out one after the other; the fan-out never waits for anything.
 
+mod backlog;
+mod commits;
 mod cursors;
 mod groups;
 mod log;
@@ -16,6 +18,7 @@ mod queue;
 mod recorder;
 mod recovery;
 mod registry;
+mod saved;
 mod session;
 mod topics;
 mod watches;
@@ -30,6 +33,8 @@ use crate::push::{Delivery, Push, PushId, Target};
 use crate::topic::Subscription;
 use crate::uid::Uid;
 
+pub use backlog::{Backlog, Held};
+pub use commits::Commits;
 use groups::Groups;
 pub use groups::Joined;
 use log::Log;
@@ -38,6 +43,7 @@ pub use recorder::{Keep, KeepError, Kept, Recorder};
 pub use recovery::{Beginning, Read, Reading, Recovered, Standstill};
 pub use registry::Presence;
 use registry::Registry;
+pub use saved::SavedError;
 pub use session::Session;
 pub use topics::Subscribed;
 use topics::Topics;
@@ -120,6 +126,18 @@ impl Hub {
             Target::Users(_) | Target::Group(_) | Target::Topic(_) => {}
         }
         Delivery::of(&push.target, reach)
+    }
+
+    /// Delivers a push that is kept already.
+    fn deliver_kept(&self, push: Push) -> Delivery {
+        let (push, reach, _) = self.accept(push);
+        Delivery::of(&push.target, reach)
+    }
+
+    /// Numbers for pushes that have to be kept before they are accepted, in order.
+    fn draw(&self, count: usize) -> Vec<PushId> {
+        let mut log = self.log();
+        (0..count).map(|_| log.draw()).collect()
     }
 
     /// Hands a push to the pages on this node. Says how many sessions it concerned just before; for

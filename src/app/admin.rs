@@ -1,13 +1,13 @@
 //! The life of the admin listener: the first to be served, the last to stop.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::hub::Hub;
+use crate::hub::{Backlog, Hub};
 use crate::metrics::{Levels, Metrics};
 use crate::net::Listener;
 use crate::readiness::Readiness;
@@ -23,17 +23,17 @@ pub(super) struct Admin {
 }
 
 impl Admin {
-    /// Serves `listener`, if there is one.
+    /// Serves `listener`, if there is one. The backlog is told of once it is open.
     pub(super) fn start(
         listener: Option<Listener>,
         metrics: &Metrics,
         readiness: &Readiness,
-        hub: &Arc<Hub>,
+        (hub, backlog): (&Arc<Hub>, &Arc<OnceLock<Arc<Backlog>>>),
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         if let Some(listener) = listener {
-            let hub = Arc::clone(hub);
-            let levels = move || levels(&hub);
+            let (hub, backlog) = (Arc::clone(hub), Arc::clone(backlog));
+            let levels = move || levels(&hub, backlog.get());
             let router = admin::router(metrics.clone(), readiness.clone(), levels);
             let each = move |_| router.clone();
             tasks.spawn(listener.serve(each, stop.clone(), tasks.clone()));
@@ -52,11 +52,16 @@ impl Admin {
     }
 }
 
-fn levels(hub: &Hub) -> Levels {
-    let presence = hub.presence();
+fn levels(hub: &Hub, backlog: Option<&Arc<Backlog>>) -> Levels {
+    let (presence, log) = (hub.presence(), hub.log_size());
+    let backlog = backlog.map(|backlog| backlog.size()).unwrap_or_default();
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     Levels {
         users: presence.users,
         sessions: presence.pages,
-        ..Levels::default()
+        log_messages: log.messages,
+        log_bytes: log.bytes,
+        backlog_messages: number(backlog.messages),
+        backlog_bytes: number(backlog.bytes),
     }
 }

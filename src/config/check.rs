@@ -131,9 +131,15 @@ impl Config {
         let url = self.store.url.expose();
         let schemes = ["sqlite:", "postgres://", "postgresql://"];
         require(
-            schemes.iter().any(|scheme| url.starts_with(scheme)),
+            url.is_empty() || schemes.iter().any(|scheme| url.starts_with(scheme)),
             "store.url",
-            "has to be sqlite: and a file, as \"sqlite:campanile.db\", or postgres://user@host/name",
+            "has to be sqlite: and a file, as \"sqlite:campanile.db\", or postgres://user@host/name, \
+             or \"\" for none",
+        )?;
+        require(
+            !(url.is_empty() && self.chat.is_on()),
+            "store.url",
+            "has to name a store where the chat is on",
         )?;
         require(
             self.auth.mode == AuthMode::Open || self.auth.secret.expose().len() >= 16,

@@ -24,7 +24,7 @@ mod wire;
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use serde_json::Value;
@@ -36,7 +36,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::hub::{Egress, Hub};
+use crate::metrics::Metrics;
 use crate::net::{Connection, Tuning};
+use crate::push::PushId;
 use connections::Connections;
 use egress::{ROOT, SocketIoEgress};
 use ledger::Bounds;
@@ -63,6 +65,9 @@ const MAX_ATTACHMENTS: usize = 10;
 /// of a page that is not behind in messages is never full.
 const OTHER_PACKETS: usize = 256;
 
+/// How finely the pages' goodbyes are spread.
+const TICK: Duration = Duration::from_millis(5);
+
 /// What the kernel may hold for a page that does not read; without a bound that is megabytes.
 const SEND_BUFFER: usize = 128 * 1024;
 
@@ -88,7 +93,12 @@ impl SocketIoGateway {
     /// Builds the gateway. `web_root` is where the official client may be installed, which old
     /// pages load from `/socket.io/socket.io.js`.
     #[must_use]
-    pub fn new(config: &config::SocketIo, presence: config::Presence, web_root: &Path) -> Self {
+    pub fn new(
+        config: &config::SocketIo,
+        presence: config::Presence,
+        web_root: &Path,
+        metrics: &Metrics,
+    ) -> Self {
         let max_payload = config.max_payload_bytes();
         let (engine, io) = SocketIo::builder()
             .req_path(request::ENGINE_PATH)
@@ -108,12 +118,13 @@ impl SocketIoGateway {
                     .max_incoming_binary_buf_size(max_payload),
             )
             .build_with_inner_svc(Router::new());
-        let connections = Arc::new(Connections::new(engine.clone()));
+        let connections = Arc::new(Connections::new(engine.clone(), metrics.clone()));
         let egress = SocketIoEgress {
             io: io.clone(),
             connections: Arc::clone(&connections),
             rooms: Arc::default(),
             push_to_sid: config.push_to_sid,
+            metrics: metrics.clone(),
         };
         Self {
             io,
@@ -203,7 +214,34 @@ impl SocketIoGateway {
         }
     }
 
-    /// Says goodbye to every page. Waits for them, so a page that does not read holds it up:
+    /// Sends the pages away, evenly over `time`, so that they do not come back at one instant; then
+    /// waits for those that are slow to go, and after `patience` cuts the others.
+    pub(crate) async fn drain(&self, hub: &Hub, time: Duration, patience: Duration) {
+        let connections = &self.egress.connections;
+        let links = connections.links();
+        let (steps, started) = (links.len().max(1), Instant::now());
+        for (n, link) in links.iter().enumerate() {
+            let due = time.mul_f64((n as f64 + 0.5) / steps as f64);
+            if due > started.elapsed() + TICK {
+                tokio::time::sleep_until((started + due).into()).await;
+            }
+            // What comes from now on the page gets when it is back.
+            hub.between_pushes(|still| link.ledger.give_up(PushId(still.newest().0 + 1)));
+            connections.close(link);
+        }
+        let gone = async {
+            while !connections.links().is_empty() {
+                tokio::time::sleep(TICK).await;
+            }
+        };
+        if tokio::time::timeout(patience, gone).await.is_err() {
+            for link in connections.links() {
+                connections.cut(&link);
+            }
+        }
+    }
+
+    /// Ends every session that is left. Waits for them, so a page that does not read holds it up:
     /// bound it.
     pub async fn close(&self) {
         self.io.close().await;

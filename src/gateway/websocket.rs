@@ -1,6 +1,7 @@
 //! Raw websockets: handshake, frames, queue and heartbeat of the three dialects that are not
 //! Socket.IO. What a dialect's messages mean is in its own file.
 
+mod drain;
 mod frame;
 mod outbox;
 mod page;
@@ -17,7 +18,6 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 use tungstenite::handshake::derive_accept_key;
@@ -27,6 +27,7 @@ pub(crate) use crate::gateway::rooms::Room;
 use crate::metrics::{Gateway, Metrics, Reason, Wire};
 use crate::net::{Connection, Stream, Tuning};
 use crate::record::RecordId;
+pub(crate) use drain::Drain;
 use outbox::Bounds;
 pub(crate) use outbox::{Close, Outbox, Waiting};
 use page::Page;
@@ -83,7 +84,7 @@ pub(crate) trait Dialect: Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub(crate) struct Quarters {
     pub(crate) tasks: TaskTracker,
-    pub(crate) stop: CancellationToken,
+    pub(crate) drain: Drain,
     pub(crate) metrics: Metrics,
 }
 
@@ -145,7 +146,7 @@ impl<D: Dialect> Handshake<D> {
             tracing::error!("a page's connection is not one of ours");
             return;
         };
-        let Quarters { stop, metrics, .. } = self.quarters;
+        let Quarters { drain, metrics, .. } = self.quarters;
         metrics.opened(D::GATEWAY);
         let outbox = Arc::new(Outbox::new(self.bounds));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf);
@@ -154,7 +155,7 @@ impl<D: Dialect> Handshake<D> {
                 let page = Page::new(stream, &early, outbox, protocol, self.treatment);
                 // The page is here for long; what its handshake was read into need not be.
                 drop((early, query));
-                page.serve(stop, |reason| closed::<D>(&metrics, reason))
+                page.serve(drain.turn(), |reason| closed::<D>(&metrics, reason))
                     .await;
             }
             Err(close) => {

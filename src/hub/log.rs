@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::config;
 use crate::group::Group;
@@ -18,10 +19,16 @@ use crate::uid::Uid;
 const ENTRY_BYTES: usize = 256;
 const ADDRESSEE_BYTES: usize = 64;
 
+/// How long pushes are kept where nothing is recovered: a page that logs in may be a moment on its
+/// way from the first message to the last.
+const SHORT_WINDOW: Duration = Duration::from_secs(5);
+
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Log {
-    bounds: config::Recovery,
+    is_on: bool,
+    window: Duration,
+    max_bytes: usize,
     /// The newest number that was given.
     newest: PushId,
     /// Every push after this one that can be logged is here.
@@ -59,10 +66,13 @@ pub(super) struct Reader<'a> {
 }
 
 impl Log {
-    pub(super) fn new(bounds: config::Recovery) -> Self {
+    pub(super) fn new(recovery: config::Recovery) -> Self {
         let now = PushId::now();
+        let is_on = !recovery.window.is_zero();
         Self {
-            bounds,
+            is_on,
+            window: if is_on { recovery.window } else { SHORT_WINDOW },
+            max_bytes: recovery.max_bytes(),
             newest: now,
             floor: now,
             entries: VecDeque::new(),
@@ -74,9 +84,9 @@ impl Log {
         }
     }
 
-    /// Whether anything is kept at all.
+    /// Whether pages that come back get what they missed.
     pub(super) fn is_on(&self) -> bool {
-        !self.bounds.window.is_zero()
+        self.is_on
     }
 
     pub(super) fn newest(&self) -> PushId {
@@ -84,11 +94,7 @@ impl Log {
     }
 
     pub(super) fn floor(&self) -> PushId {
-        if self.is_on() {
-            self.floor
-        } else {
-            self.newest
-        }
+        self.floor
     }
 
     pub(super) fn size(&self) -> LogSize {
@@ -110,7 +116,7 @@ impl Log {
         push.id = self.draw();
         self.newest_parcel = self.newest_parcel.max(push.parcel.unwrap_or_default());
         let push = Arc::new(push);
-        if self.is_on() && !matches!(push.target, Target::Topic(_)) {
+        if !matches!(push.target, Target::Topic(_)) {
             self.keep(Arc::clone(&push));
             self.evict(push.id);
         }
@@ -138,10 +144,9 @@ impl Log {
 
     /// Forgets what is too old at `now`, or too much.
     pub(super) fn evict(&mut self, now: PushId) {
-        let too_old = now.before(self.bounds.window);
-        let most = self.bounds.max_bytes();
+        let too_old = now.before(self.window);
         while let Some(oldest) = self.entries.front()
-            && (oldest.id < too_old || self.bytes > most)
+            && (oldest.id < too_old || self.bytes > self.max_bytes)
         {
             self.bytes -= weight(oldest);
             let oldest = self.entries.pop_front();

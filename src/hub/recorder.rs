@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::hub::Hub;
+use crate::hub::commits::Commits;
 use crate::hub::queue::{Load, Queue, Weight};
 use crate::push::{Push, Recorded};
 use crate::record::{Draft, RecordId};
@@ -70,7 +71,7 @@ pub struct Recorder {
     jobs: Queue<Job>,
     /// The newest record whose delivery has begun.
     begun: AtomicU64,
-    is_failing: AtomicBool,
+    commits: Commits,
     /// Cursors on their way to the store.
     moving: Mutex<HashMap<Uid, RecordId>>,
 }
@@ -78,13 +79,18 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder that keeps in `store`, whose newest record is `newest`, and delivers by `hub`.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, store: Arc<dyn MessageStore>, newest: RecordId) -> Arc<Self> {
+    pub fn new(
+        hub: Arc<Hub>,
+        store: Arc<dyn MessageStore>,
+        newest: RecordId,
+        commits: Commits,
+    ) -> Arc<Self> {
         Arc::new(Self {
             hub,
             store,
             jobs: Queue::new(),
             begun: AtomicU64::new(newest.0),
-            is_failing: AtomicBool::new(false),
+            commits,
             moving: Mutex::default(),
         })
     }
@@ -171,8 +177,7 @@ impl Recorder {
             drafts.push(draft);
             nexts.push((push, done));
         }
-        let appended = self.store.append(&drafts).await;
-        self.note(appended.as_ref().err());
+        let appended = self.commits.watch(self.store.append(&drafts)).await;
         match appended.map_err(|e| KeepError::Store(Arc::new(e))) {
             Ok(first) => {
                 for ((draft, id), (push, done)) in drafts.into_iter().zip(first.0..).zip(nexts) {
@@ -220,18 +225,6 @@ impl Recorder {
             delivered = self.hub.deliver(push);
         }
         Kept { id, delivered }
-    }
-
-    /// Tells when the store begins to fail, and when it is well again; not of each message.
-    fn note(&self, fault: Option<&StoreError>) {
-        let was_failing = self.is_failing.swap(fault.is_some(), Ordering::Relaxed);
-        match fault {
-            Some(e) if !was_failing => {
-                tracing::error!(error = e as &dyn Error, "the store fails: nothing is kept");
-            }
-            None if was_failing => tracing::info!("the store is well again"),
-            Some(_) | None => {}
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! queue overflows; then, in the same [`Standstill`] in which it got the last of it, its gateway lets
 //! it hear what is live. While it reads it hears nothing else.
 
+use std::collections::HashMap;
 use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
@@ -105,7 +106,13 @@ impl Standstill<'_> {
     /// Where a page of `uid` begins that says it has everything up to `since`; or that says nothing,
     /// and then where the user's last page left.
     pub fn begin(&mut self, uid: &Uid, since: Option<PushId>) -> Beginning {
-        let (newest, floor) = (self.log.newest(), self.log.floor());
+        let newest = self.log.newest();
+        // Where nothing is recovered, nothing is known of what was.
+        let floor = if self.log.is_on() {
+            self.log.floor()
+        } else {
+            newest
+        };
         let known = since.or_else(|| self.log.cursors.take(uid));
         let (after, recovered) = match known {
             None => (newest, Recovered::New),
@@ -116,6 +123,26 @@ impl Standstill<'_> {
         Beginning { after, recovered }
     }
 
+    /// The newest of what is kept on disk, of what was accepted.
+    #[must_use]
+    pub fn newest_parcel(&self) -> PushId {
+        self.log.newest_parcel
+    }
+
+    /// Where in the log those of a page's messages are that are kept on disk too, by their numbers
+    /// there.
+    #[must_use]
+    pub fn parcels(&self, reading: &Reading) -> HashMap<PushId, PushId> {
+        let reader = Reader {
+            uid: reading.uid.as_ref(),
+            groups: &reading.groups,
+        };
+        let pushes = self.log.after(reading.at, reader);
+        pushes
+            .filter_map(|push| Some((push.parcel?, push.id)))
+            .collect()
+    }
+
     /// Hands a page the next of what it has missed, up to `most` messages and about `bytes` bytes.
     pub fn read(
         &self,
@@ -123,10 +150,6 @@ impl Standstill<'_> {
         (most, bytes): (usize, usize),
         mut hand: impl FnMut(&Push),
     ) -> Read {
-        if !self.log.is_on() {
-            reading.at = self.log.newest();
-            return Read::All;
-        }
         if reading.at < self.log.floor() {
             return Read::Lost;
         }

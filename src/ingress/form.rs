@@ -3,51 +3,42 @@
 
 mod fields;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::config;
-use crate::hub::Hub;
-use crate::ingress::{Command, Reply};
-use crate::metrics::{Ingress, Metrics, Outcome};
+use crate::ingress::{Publisher, Reply};
 use crate::net::body::{self, BodyError};
-use fields::{Fault, Parameters};
+use fields::Parameters;
 
 /// Methods that publish: those the original published on, less `HEAD` and `OPTIONS`, which
 /// probes and browsers send and nobody means as a push.
 const ALLOW: &str = "GET, POST, PUT, PATCH, DELETE";
 
+/// Says why a push was not kept.
+const REASON: HeaderName = HeaderName::from_static("x-campanile-reason");
+
 /// The push port's service. Cheap to clone.
 #[derive(Clone)]
 struct Form {
-    hub: Arc<Hub>,
+    publisher: Publisher,
     escape: config::EscapeHtml,
     max_body: usize,
     body_timeout: Duration,
-    metrics: Metrics,
-    ingress: Ingress,
 }
 
-/// The push endpoint; the push port serves it on every path. Pushes count as those of `ingress`.
-pub(crate) fn endpoint(
-    hub: Arc<Hub>,
-    config: &config::Http,
-    metrics: Metrics,
-    ingress: Ingress,
-) -> MethodRouter {
+/// The push endpoint; the push port serves it on every path.
+pub(crate) fn endpoint(publisher: Publisher, config: &config::Http) -> MethodRouter {
     let form = Form {
-        hub,
+        publisher,
         escape: config.escape_html,
         max_body: config.max_body_bytes(),
         body_timeout: config.request_timeout,
-        metrics,
-        ingress,
     };
     any(publish).with_state(form)
 }
@@ -57,7 +48,7 @@ async fn publish(State(form): State<Form>, request: Request) -> Response {
     match *request.method() {
         Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE => {}
         // A probe: the port is there, nothing is published.
-        Method::HEAD => return word_response(""),
+        Method::HEAD => return text_response(""),
         Method::OPTIONS => {
             return (StatusCode::NO_CONTENT, [(header::ALLOW, ALLOW)]).into_response();
         }
@@ -66,16 +57,18 @@ async fn publish(State(form): State<Form>, request: Request) -> Response {
     let parameters = match form.parameters(request).await {
         Ok(parameters) => parameters,
         Err(e) => {
-            form.count(Outcome::Fail);
+            form.publisher.note(Reply::Fail);
             return refuse(e.status(), &e.to_string());
         }
     };
-    let reply = match parameters.into_command(form.escape) {
-        Ok(command) => form.run(command).await,
-        Err(fault) => fail(&fault),
-    };
-    form.count(reply.into());
-    word_response(reply.word())
+    match parameters.into_command(form.escape) {
+        Ok(command) => word_response(form.publisher.publish(command).await),
+        Err(fault) => {
+            tracing::debug!(%fault, "push refused");
+            form.publisher.note(Reply::Fail);
+            word_response(Reply::Fail)
+        }
+    }
 }
 
 impl Form {
@@ -87,19 +80,6 @@ impl Form {
         let query = parts.uri.query().unwrap_or_default().as_bytes();
         Ok(Parameters::read(query, content_type, bytes).await)
     }
-
-    async fn run(&self, command: Command) -> Reply {
-        self.hub.publish(command.into_push()).await.into()
-    }
-
-    fn count(&self, outcome: Outcome) {
-        self.metrics.pushed(self.ingress, outcome);
-    }
-}
-
-fn fail(fault: &Fault) -> Reply {
-    tracing::debug!(%fault, "push refused");
-    Reply::Fail
 }
 
 fn refuse(status: StatusCode, reason: &str) -> Response {
@@ -113,8 +93,18 @@ fn refuse(status: StatusCode, reason: &str) -> Response {
         .into_response()
 }
 
-fn word_response(word: &'static str) -> Response {
-    let mut response = Response::new(Body::from(word));
+fn word_response(reply: Reply) -> Response {
+    let mut response = text_response(reply.word());
+    if let Reply::Unkept(why) = reply {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+        let why = HeaderValue::from_str(&why.to_string()).expect("the reasons are ASCII");
+        response.headers_mut().insert(REASON, why);
+    }
+    response
+}
+
+fn text_response(text: &'static str) -> Response {
+    let mut response = Response::new(Body::from(text));
     let html = HeaderValue::from_static("text/html;charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, html);
     response

@@ -142,6 +142,6 @@ fn found(is_there: bool) -> Reply {
 fn word(reply: Reply) -> &'static [u8] {
     match reply {
         Reply::Ok => b"ok\n",
-        Reply::Offline | Reply::Fail => b"fail\n",
+        Reply::Offline | Reply::Fail | Reply::Unkept(_) => b"fail\n",
     }
 }

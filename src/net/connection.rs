@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::io::{self, IoSlice, Read as _};
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -33,6 +34,8 @@ pub(crate) struct Connection(Weak<Shared>);
 struct Shared {
     tcp: TcpStream,
     tap: OnceLock<Arc<dyn Tap>>,
+    /// Nothing is written any more.
+    is_closing: AtomicBool,
 }
 
 /// Sees what goes over a connection, in order and without gaps.
@@ -55,6 +58,7 @@ impl Stream {
             shared: Arc::new(Shared {
                 tcp,
                 tap: OnceLock::new(),
+                is_closing: AtomicBool::new(false),
             }),
             first_line: mend_first_line.then(FirstLine::default),
         }
@@ -82,6 +86,15 @@ impl Connection {
             // what was wanted.
             socket.set_linger(Some(Duration::ZERO)).ok();
             socket.shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    /// Says goodbye: what the kernel has is still sent, what is written later goes nowhere. The peer
+    /// is expected to close its side.
+    pub(crate) fn close(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.is_closing.store(true, Ordering::SeqCst);
+            SockRef::from(&shared.tcp).shutdown(Shutdown::Write).ok();
         }
     }
 
@@ -190,7 +203,9 @@ impl Stream {
                 // instead. engineioxide 0.17.9 forgets to close a session whose very first write
                 // fails, and an Engine.IO 3 session would then stay for ever.
                 Err(_) if self.shared.tap.get().is_some() => {
-                    self.connection().cut();
+                    if !self.shared.is_closing.load(Ordering::SeqCst) {
+                        self.connection().cut();
+                    }
                     return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
                 }
                 Ok(written) => {

@@ -79,7 +79,8 @@ function serveArguments(extraArgs, ports) {
   const fixed = (listener, setting) => (ports[listener] ? setting.replace(/:0$/, `:${ports[listener]}`) : setting);
   const args = ['serve'];
   for (const listener of LISTENERS) args.push('--set', `${listener}.listen=${fixed(listener, listenSetting(listener, []))}`);
-  args.push('--set', 'log.format=json');
+  // Nothing is left behind, and nothing is waited for at the end, unless a test wants it.
+  for (const setting of ['log.format=json', 'store.url=', 'shutdown.drain=0s']) args.push('--set', setting);
   for (const arg of extraArgs) {
     const listener = LISTENERS.find((name) => arg.startsWith(`${name}.listen=`));
     args.push(listener ? fixed(listener, arg) : arg);

@@ -79,6 +79,7 @@ impl Server {
         config.presence.interval = Duration::from_secs(3600);
         // As the original: what a page misses it has missed. Tests of what is not lost turn it on.
         config.recovery.window = Duration::ZERO;
+        config.store.url = "".into();
         change(&mut config);
         config
             .validate()

@@ -16,13 +16,15 @@ use socketioxide::service::SocketIoService;
 use socketioxide::socket::Sid;
 use tower::Service as _;
 
-use crate::gateway::socketio::link::Link;
+use crate::gateway::socketio::link::{Fate, Link};
 use crate::gateway::socketio::request::slim;
 use crate::gateway::socketio::wire::Wire;
+use crate::metrics::{self, Metrics};
 
 /// See the module's text.
 pub(super) struct Connections {
     engine: SocketIoService<Router>,
+    metrics: Metrics,
     known: Mutex<Table>,
 }
 
@@ -45,9 +47,10 @@ struct Known {
 const FIRST_PRUNE: usize = 1024;
 
 impl Connections {
-    pub(super) fn new(engine: SocketIoService<Router>) -> Self {
+    pub(super) fn new(engine: SocketIoService<Router>, metrics: Metrics) -> Self {
         Self {
             engine,
+            metrics,
             known: Mutex::default(),
         }
     }
@@ -92,12 +95,27 @@ impl Connections {
         links.filter_map(|known| known.link.clone()).collect()
     }
 
-    /// Ends a page's connection. It notices, and comes back.
+    /// Ends the connection of a page that cannot keep up. It notices, and comes back.
     pub(super) fn cut(&self, link: &Link) {
+        if link.decide(Fate::Slow) {
+            tracing::debug!(session = %link.sid, "page cannot keep up, connection cut");
+            self.metrics.slow_page_closed(metrics::Wire::SocketIo);
+        }
         if let Some(wire) = link.wire() {
             wire.cut();
         }
         self.close_polling(link.sid, link.protocol);
+    }
+
+    /// Says goodbye to a page, as a server that stops: its connection ends once what is on its way has
+    /// arrived, and the page comes back by itself. A disconnect packet would
+    /// tell it not to.
+    pub(super) fn close(&self, link: &Link) {
+        link.decide(Fate::SentAway);
+        match link.wire() {
+            Some(wire) => wire.close(),
+            None => self.close_polling(link.sid, link.protocol),
+        }
     }
 
     /// Closes a polling session by the packet that its page would post to close it. The page's

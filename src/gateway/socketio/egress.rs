@@ -17,6 +17,7 @@ use crate::gateway::socketio::ledger::{Entered, Entry};
 use crate::gateway::socketio::link::Link;
 use crate::gateway::socketio::packet::Packet;
 use crate::hub::{Audience, Egress, Pace};
+use crate::metrics::{Metrics, Wire};
 use crate::push::{Push, PushId};
 use crate::uid::Uid;
 
@@ -32,6 +33,7 @@ pub(super) struct SocketIoEgress {
     pub(super) rooms: Arc<Rooms<Link>>,
     /// Whether an addressee may also be a socket's id.
     pub(super) push_to_sid: bool,
+    pub(super) metrics: Metrics,
 }
 
 /// The name of a room in socketioxide. The prefix keeps uids apart from socket ids: in the original,
@@ -61,6 +63,7 @@ struct Found {
     plain: bool,
     numbered: bool,
     is_behind: bool,
+    entered: u64,
     full: Vec<Arc<Link>>,
 }
 
@@ -86,9 +89,9 @@ impl Egress for SocketIoEgress {
             }
         }
         for link in &found.full {
-            tracing::debug!(session = %link.sid, "page cannot keep up, connection cut");
             self.connections.cut(link);
         }
+        self.metrics.delivered(Wire::SocketIo, found.entered);
         if found.is_behind {
             Pace::Behind
         } else {
@@ -130,6 +133,7 @@ impl Found {
             }
             Entered::Gone => return,
         }
+        self.entered += 1;
         self.plain |= !is_numbered;
         self.numbered |= is_numbered;
     }
@@ -160,6 +164,7 @@ impl SocketIoEgress {
             Entered::Full => return Err(Arc::clone(link)),
             Entered::Gone => return Ok(()),
         }
+        self.metrics.delivered(Wire::SocketIo, 1);
         let Some(socket) = self.socket(link) else {
             return Ok(());
         };
@@ -183,7 +188,6 @@ impl SocketIoEgress {
 
     /// Gives up on a page that cannot be handed what comes after `last`.
     pub(super) fn give_up(&self, link: &Link, last: PushId) {
-        tracing::debug!(session = %link.sid, "page cannot keep up, connection cut");
         link.ledger.give_up(PushId(last.0 + 1));
         self.connections.cut(link);
     }
@@ -258,7 +262,6 @@ impl SocketIoEgress {
                 .is_some_and(|socket| queue_is_full(&socket))
         });
         for link in links {
-            tracing::debug!(session = %link.sid, "a page's queue is full, connection cut");
             self.connections.cut(&link);
         }
     }

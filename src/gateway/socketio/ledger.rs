@@ -18,7 +18,8 @@
 //! A page that polls has what was in an answer once it has polled again.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::push::PushId;
@@ -67,11 +68,15 @@ pub(super) struct Entry {
 }
 
 /// See the module's text.
-#[derive(Debug)]
 pub(super) struct Ledger {
     bounds: Bounds,
     state: Mutex<State>,
+    /// Who wants to know what of the backlog the page has for certain.
+    confirms: OnceLock<Confirms>,
 }
+
+/// Told the number up to which the page has what was kept for it. Must not block.
+pub(super) type Confirms = Box<dyn Fn(PushId) + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -115,6 +120,39 @@ impl Ledger {
         Self {
             bounds,
             state: Mutex::default(),
+            confirms: OnceLock::new(),
+        }
+    }
+
+    /// Tells `confirms` from now on. The first call counts.
+    pub(super) fn on_confirmed(&self, confirms: Confirms) {
+        self.confirms.get_or_init(|| confirms);
+    }
+
+    /// The page has shown life.
+    pub(super) fn answered(&self) {
+        let answered = |state: &mut State| state.asked.take();
+        self.confirm(answered);
+    }
+
+    /// The page has polled again: it has what was in the answers before.
+    pub(super) fn polled_again(&self) {
+        self.confirm(|state| {
+            state.under_way.clear();
+            Some(state.left)
+        });
+    }
+
+    /// The page has everything up to what `mark` gives.
+    fn confirm(&self, mark: impl FnOnce(&mut State) -> Option<Mark>) {
+        let mut state = self.lock();
+        let Some(mark) = mark(&mut state) else { return };
+        let before = std::mem::replace(&mut state.confirmed, mark);
+        drop(state);
+        if mark.parcel > before.parcel
+            && let Some(confirms) = self.confirms.get()
+        {
+            confirms(mark.parcel);
         }
     }
 
@@ -164,11 +202,6 @@ impl Ledger {
         state.oldest()
     }
 
-    /// What of the backlog the page has for certain: it has answered a heartbeat after it.
-    pub(super) fn confirmed_parcel(&self) -> PushId {
-        self.lock().confirmed.parcel
-    }
-
     /// Up to which message the page has everything; `arrived` bytes have, and `newest` is the last
     /// that could have been handed to it.
     pub(super) fn reached(
@@ -200,6 +233,14 @@ impl Ledger {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that can panic runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -241,20 +282,6 @@ impl Leaving<'_> {
     pub(super) fn heartbeat(&mut self) {
         let left = self.state.left;
         self.state.asked.get_or_insert(left);
-    }
-
-    /// The page has answered.
-    pub(super) fn answered(&mut self) {
-        if let Some(asked) = self.state.asked.take() {
-            self.state.confirmed = asked;
-        }
-    }
-
-    /// The page has polled again: it has what was in the answers before.
-    pub(super) fn polled_again(&mut self) {
-        let state = &mut *self.state;
-        state.under_way.clear();
-        state.confirmed = state.left;
     }
 
     /// Whether so much is under way that it is time to ask how much has arrived.

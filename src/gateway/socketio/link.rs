@@ -1,6 +1,6 @@
 //! The gateway's grip on one page: what it has been handed, and how its connection is cut.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use socketioxide::ProtocolVersion;
@@ -19,6 +19,18 @@ pub(super) struct Link {
     wire: Mutex<Option<Arc<Wire>>>,
     /// Whether the page is told the number of each message.
     is_numbered: AtomicBool,
+    fate: AtomicU8,
+}
+
+/// What the server has decided of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing.
+    Free,
+    /// The server stops, and has said goodbye.
+    SentAway,
+    /// It cannot keep up.
+    Slow,
 }
 
 impl Link {
@@ -29,6 +41,7 @@ impl Link {
             ledger: Arc::new(Ledger::new(bounds)),
             wire: Mutex::default(),
             is_numbered: AtomicBool::new(false),
+            fate: AtomicU8::new(Fate::Free as u8),
         }
     }
 
@@ -57,6 +70,23 @@ impl Link {
     /// Tells the page the numbers, or not. Only while it is found by no push.
     pub(super) fn set_numbered(&self, is_numbered: bool) {
         self.is_numbered.store(is_numbered, Ordering::Relaxed);
+    }
+
+    /// The first decision counts; true when this is it.
+    pub(super) fn decide(&self, fate: Fate) -> bool {
+        let (free, fate) = (Fate::Free as u8, fate as u8);
+        let decided = self
+            .fate
+            .compare_exchange(free, fate, Ordering::SeqCst, Ordering::SeqCst);
+        decided.is_ok()
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        match self.fate.load(Ordering::SeqCst) {
+            fate if fate == Fate::SentAway as u8 => Fate::SentAway,
+            fate if fate == Fate::Slow as u8 => Fate::Slow,
+            _ => Fate::Free,
+        }
     }
 
     pub(super) fn is_numbered(&self) -> bool {

@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 use socketioxide::socket::Sid;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::socketio::ledger::End;
-
 /// How long a page may take to log in before it hears what is for everyone.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -30,7 +28,7 @@ pub(super) trait Newcomer {
     fn hears_as_guest(&self) -> Option<bool>;
 
     /// It is gone.
-    fn leaves(&self, end: End);
+    fn leaves(&self);
 }
 
 /// See the module's text.
@@ -66,7 +64,7 @@ impl<P: Newcomer> Newcomers<P> {
             for (sid, due, page) in self.due(now) {
                 match page.hears_as_guest() {
                     Some(true) => self.remove(sid),
-                    None if now > due + GIVEN_UP => page.leaves(End::Broken),
+                    None if now > due + GIVEN_UP => page.leaves(),
                     Some(false) | None => {}
                 }
             }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::wire::MESSAGE;
-use crate::push::{Push, Recorded};
+use crate::push::{Push, PushId, Recorded};
 use crate::uid::Uid;
 
 /// See the module's text.
@@ -81,9 +81,14 @@ fn record_stamp(record: &Recorded) -> AsciiJson {
 
 fn number_stamp(push: &Push) -> AsciiJson {
     let record = push.record.as_ref();
+    // What has waited for longer than the log reaches is known by the number under which it waited.
+    let id = match push.parcel {
+        Some(parcel) if push.id == PushId::default() => parcel,
+        Some(_) | None => push.id,
+    };
     AsciiJson::of(&NumberStamp {
-        id: push.id.0,
-        ts: push.id.millis(),
+        id: id.0,
+        ts: id.millis(),
         from: record
             .and_then(|record| record.sender.as_ref())
             .map(Uid::as_str),

@@ -1,6 +1,7 @@
 //! One connected page: what it asks for, and its leaving. How it comes to hear messages is in
 //! [`standing`].
 
+mod parcels;
 mod standing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,15 +18,19 @@ use crate::gateway::event;
 use crate::gateway::rooms::Room;
 use crate::gateway::socketio::egress::{Place, SocketIoEgress};
 use crate::gateway::socketio::ledger::{Bounds, End};
-use crate::gateway::socketio::link::Link;
+use crate::gateway::socketio::link::{Fate, Link};
 use crate::gateway::socketio::newcomers::Newcomers;
 use crate::gateway::socketio::presence::Announcer;
 use crate::gateway::socketio::talk::{self, Heard, Refusal, Rest, Talk};
 use crate::gateway::socketio::wire::Wire;
-use crate::hub::{Hub, Session, Subscribed};
+use crate::hub::{Backlog, Hub, Session, Subscribed};
+use crate::metrics::{self, Metrics, Reason};
 use crate::push::PushId;
 use crate::topic::{Subscription, TopicReader};
 use standing::Standing;
+
+/// How long a page that has much to catch up with is left to read before it gets more.
+const BREATH: Duration = Duration::from_millis(2);
 
 /// What all pages share.
 #[derive(Debug)]
@@ -36,6 +41,9 @@ pub(crate) struct Lobby {
     pub(crate) topics: Option<Arc<TopicReader>>,
     /// `None` while pages cannot send.
     pub(crate) chat: Option<Arc<Chat>>,
+    /// `None` where there is no store.
+    pub(crate) backlog: Option<Arc<Backlog>>,
+    pub(crate) metrics: Metrics,
 }
 
 /// The same, with the gateway's own part of it.
@@ -67,6 +75,9 @@ struct State {
     /// It had everything up to this one when it logged in.
     began: PushId,
     standing: Standing,
+    /// Whether it is a page that came back; how many messages it got of what it had missed.
+    recovers: bool,
+    replayed: u64,
     subscription: Option<(Subscription, Subscribed, Place)>,
     /// Only pages that chat have one.
     talk: Option<Box<Talk>>,
@@ -92,11 +103,14 @@ impl Page {
                 session: None,
                 began: newest,
                 standing: Standing::new(newest),
+                recovers: false,
+                replayed: 0,
                 subscription: None,
                 talk: None,
             })),
         });
         house.newcomers.add(socket.id, Arc::clone(&page));
+        house.lobby.metrics.opened(metrics::Gateway::SocketIo);
         page.listen(socket);
     }
 
@@ -141,7 +155,8 @@ impl Page {
         // In the future and not in the call: a page that is cut as a push is delivered must not wait
         // here for that very push.
         socket.on_disconnect(move |reason: DisconnectReason| async move {
-            page.is_gone(end(reason));
+            let (end, reason) = end(reason);
+            page.is_gone(end, reason);
         });
     }
 
@@ -212,11 +227,21 @@ impl Page {
     }
 
     /// The page is gone. What it has for certain is where its user's next page begins.
-    fn is_gone(&self, end: End) {
+    fn is_gone(&self, end: End, reason: Reason) {
         let left = self.lock().take();
         self.house.newcomers.remove(self.link.sid);
         self.house.egress.connections.detach(self.link.sid);
         let Some(state) = left else { return };
+        let (end, reason) = match self.link.fate() {
+            Fate::Free => (end, reason),
+            // It has everything that came before the goodbye.
+            Fate::SentAway => (End::Left, Reason::Stopped),
+            Fate::Slow => (End::Broken, Reason::Slow),
+        };
+        self.house
+            .lobby
+            .metrics
+            .closed(metrics::Gateway::SocketIo, reason);
         let rewind = self.house.rewind;
         self.house.lobby.hub.between_pushes(|still| {
             let State {
@@ -246,15 +271,18 @@ async fn finish(rest: Option<Rest>) {
     }
 }
 
-fn end(reason: DisconnectReason) -> End {
+fn end(reason: DisconnectReason) -> (End, Reason) {
     match reason {
-        DisconnectReason::TransportClose
-        | DisconnectReason::ClientNSDisconnect
-        | DisconnectReason::ServerNSDisconnect
-        | DisconnectReason::ClosingServer => End::Left,
-        DisconnectReason::HeartbeatTimeout => End::Silent,
-        DisconnectReason::TransportError
-        | DisconnectReason::PacketParsingError
-        | DisconnectReason::MultipleHttpPollingError => End::Broken,
+        DisconnectReason::TransportClose | DisconnectReason::ClientNSDisconnect => {
+            (End::Left, Reason::Left)
+        }
+        DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => {
+            (End::Left, Reason::Stopped)
+        }
+        DisconnectReason::HeartbeatTimeout => (End::Silent, Reason::Silent),
+        DisconnectReason::PacketParsingError => (End::Broken, Reason::Refused),
+        DisconnectReason::TransportError | DisconnectReason::MultipleHttpPollingError => {
+            (End::Broken, Reason::Broken)
+        }
     }
 }

@@ -148,7 +148,7 @@ impl PageService {
                 .answer(response.map(Body::new), &parts.method, &query)
                 .await;
         };
-        link.ledger.leaving().polled_again();
+        link.ledger.polled_again();
         let Ok(response) = self.engine.call(slim).await;
         let (response, text) = payload::text(response.map(Body::new)).await;
         if !text.is_none_or(|text| payload::enter(&text, &link.ledger)) {

@@ -75,6 +75,11 @@ impl Wire {
         self.connection.cut();
     }
 
+    /// Says goodbye. What the kernel has is still sent.
+    pub(super) fn close(&self) {
+        self.connection.close();
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.connection.is_open()
     }
@@ -105,7 +110,7 @@ impl Tap for Wire {
         let is_alive = arriving.filter(bytes);
         drop(arriving);
         if is_alive && let Some(ledger) = self.ledger.get() {
-            ledger.leaving().answered();
+            ledger.answered();
         }
     }
 

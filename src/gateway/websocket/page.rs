@@ -11,9 +11,9 @@ use bytes::Bytes;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
 use tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::gateway::websocket::drain::Turn;
 use crate::gateway::websocket::frame::{self, Decoder, FrameError, Limits, Message};
 use crate::gateway::websocket::outbox::{Close, Outbox, Waiting};
 use crate::metrics::Reason;
@@ -157,9 +157,9 @@ impl<P: Protocol> Page<P> {
     }
 
     /// Serves the page until it leaves, or is told to; `closed` is told why.
-    pub(super) async fn serve(mut self, stop: CancellationToken, closed: impl FnOnce(Reason)) {
+    pub(super) async fn serve(mut self, farewell: Turn, closed: impl FnOnce(Reason)) {
         let end = loop {
-            if let Err(end) = self.turn(&stop).await {
+            if let Err(end) = self.turn(&farewell).await {
                 break end;
             }
         };
@@ -192,7 +192,7 @@ impl<P: Protocol> Page<P> {
     }
 
     /// Handles what has arrived, writes what can be written, waits for more of either.
-    async fn turn(&mut self, stop: &CancellationToken) -> Result<(), End> {
+    async fn turn(&mut self, farewell: &Turn) -> Result<(), End> {
         self.handle()?;
         if self.write()? == Written::Some {
             // A page that is sent much must not keep its thread from others.
@@ -215,7 +215,7 @@ impl<P: Protocol> Page<P> {
         let (reads, written) = (protocol.is_ready() && !leaves, writing.is_empty());
         tokio::select! {
             biased;
-            () = stop.cancelled(), if !leaves => {
+            () = farewell.comes(), if !leaves => {
                 outbox.close(Close::new(CloseCode::Away, "server is stopping"));
             }
             () = until(deadline) => {

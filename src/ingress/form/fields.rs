@@ -17,7 +17,7 @@ use crate::uid::Uid;
 /// The most users that one push may name.
 const MAX_ADDRESSEES: usize = 10_000;
 
-const NAMES: [&str; 3] = ["type", "to", "content"];
+const NAMES: [&str; 4] = ["type", "to", "content", "store"];
 
 /// The parameters of one request, as PHP values.
 #[derive(Debug, Default)]
@@ -25,6 +25,8 @@ pub(super) struct Parameters {
     kind: Option<PhpValue>,
     to: Option<PhpValue>,
     content: Option<PhpValue>,
+    /// Ours: whether the push waits on disk for those who are away.
+    store: Option<PhpValue>,
 }
 
 /// Why a request is answered `fail`. Named in the debug log, never sent.
@@ -67,12 +69,17 @@ impl Parameters {
         Self::from_fields(Fields::parse(NAMES, form))
     }
 
-    fn from_fields(fields: Fields<3>) -> Option<Self> {
+    fn from_fields(fields: Fields<4>) -> Option<Self> {
         if fields.is_empty() {
             return None;
         }
-        let [kind, to, content] = fields.into_values();
-        Some(Self { kind, to, content })
+        let [kind, to, content, store] = fields.into_values();
+        Some(Self {
+            kind,
+            to,
+            content,
+            store,
+        })
     }
 
     /// `(array) json_decode($body, true)`: invalid JSON, `null`, `{}` and `[]` are empty; a list
@@ -86,8 +93,13 @@ impl Parameters {
             serde_json::Value::Object(map) => map,
             _ => return Some(Self::default()),
         };
-        let [kind, to, content] = NAMES.map(|name| map.remove(name).map(PhpValue::from));
-        Some(Self { kind, to, content })
+        let [kind, to, content, store] = NAMES.map(|name| map.remove(name).map(PhpValue::from));
+        Some(Self {
+            kind,
+            to,
+            content,
+            store,
+        })
     }
 
     /// What the parameters ask for.
@@ -99,7 +111,11 @@ impl Parameters {
         let content = content.to_text().ok_or(Fault::ContentNotText)?;
         let content = escape(&content, escape_html);
         let target = target(self.to.unwrap_or(PhpValue::Null))?;
-        Ok(Command { target, content })
+        Ok(Command {
+            target,
+            content,
+            is_stored: self.store.is_some_and(|store| store.is_truthy()),
+        })
     }
 }
 
@@ -146,7 +162,7 @@ fn has_word(text: &str, word: &str) -> bool {
 
 /// What PHP's curl sends for an array. A part with a file name is a file, not a field; what
 /// follows a broken part is lost, what came before it counts.
-async fn multipart(body: Bytes, boundary: &str) -> Fields<3> {
+async fn multipart(body: Bytes, boundary: &str) -> Fields<4> {
     let mut fields = Fields::new(NAMES);
     let whole = stream::iter([Ok::<_, Infallible>(body)]);
     let mut parts = multer::Multipart::new(whole, boundary);

@@ -53,6 +53,8 @@ impl Process {
             "web.listen=",
             "admin.listen=",
             "log.format=json",
+            "store.url=",
+            "shutdown.drain=0s",
         ];
         let settings = settings.into_iter().chain(more.iter().copied());
         let arguments: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();

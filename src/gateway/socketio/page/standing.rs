@@ -2,7 +2,6 @@
 //! what is live.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -17,14 +16,13 @@ use crate::gateway::socketio::egress::{Place, alone};
 use crate::gateway::socketio::ledger::End;
 use crate::gateway::socketio::newcomers::Newcomer;
 use crate::gateway::socketio::packet::Packet;
-use crate::gateway::socketio::page::{Page, State};
+use crate::gateway::socketio::page::parcels::Parcels;
+use crate::gateway::socketio::page::{BREATH, Page, State};
 use crate::gateway::socketio::talk::Rest;
 use crate::hub::{Audience, Beginning, Read, Reading, Recovered, Session, Standstill};
+use crate::metrics::Reason;
 use crate::push::PushId;
 use crate::uid::Uid;
-
-/// How long a page that has much to catch up with is left to read before it gets more.
-const BREATH: Duration = Duration::from_millis(2);
 
 /// What a page hears.
 #[derive(Debug)]
@@ -74,6 +72,14 @@ impl Standing {
         match self {
             Self::New(reading) | Self::Reading(reading) => reading.at,
             Self::Guest(..) | Self::Live { .. } => newest,
+        }
+    }
+
+    /// Up to which message a page has read that still reads.
+    pub(super) fn read_up_to(&self) -> Option<PushId> {
+        match self {
+            Self::Reading(reading) => Some(reading.at),
+            Self::New(_) | Self::Guest(..) | Self::Live { .. } => None,
         }
     }
 
@@ -153,15 +159,21 @@ impl Page {
             return None;
         }
         // In one step: who is counted is found by every push that comes after.
-        let read = self.house.lobby.hub.between_pushes(|still| {
+        let (parcels, read) = self.house.lobby.hub.between_pushes(|still| {
+            let parcels = self.parcels(&claim, still);
             tell(self.begin(state, claim, socket, still));
-            self.read(state, socket, still)
+            let read = match parcels {
+                // They come first.
+                Some(_) => Read::More,
+                None => self.read(state, socket, still),
+            };
+            (parcels, read)
         });
         drop(guard);
         self.house.newcomers.remove(self.link.sid);
         self.house.announcer.greet(socket);
         // For nearly every page that was all.
-        (read == Read::More).then(|| self.read_on())
+        (read == Read::More).then(|| self.read_on(parcels))
     }
 
     /// Counts the session, and finds out where it begins.
@@ -197,6 +209,10 @@ impl Page {
         }
         self.set_numbered(state, claim.is_numbered, socket);
         state.began = at;
+        state.recovers = beginning.recovered == Recovered::Whole;
+        if beginning.recovered == Recovered::Partly {
+            self.house.lobby.metrics.not_recovered();
+        }
         let answer = Answer::begun(claim.uid.as_ref(), beginning);
         state.session = Some(self.house.lobby.hub.login(claim.uid));
         answer
@@ -230,14 +246,14 @@ impl Page {
     }
 
     /// Hands the page the rest of what it has missed, as fast as it takes it.
-    fn read_on(self: &Arc<Self>) -> Rest {
+    fn read_on(self: &Arc<Self>, parcels: Option<Parcels>) -> Rest {
         let page = Arc::clone(self);
         Box::pin(async move {
-            loop {
+            if let Some(parcels) = parcels {
+                page.unpack(parcels).await;
+            }
+            while page.reads_more() == Some(Read::More) {
                 tokio::time::sleep(BREATH).await;
-                if page.reads_more() != Some(Read::More) {
-                    return;
-                }
             }
         })
     }
@@ -256,8 +272,11 @@ impl Page {
         let Standing::Reading(reading) = &mut state.standing else {
             return Read::All;
         };
-        let read = self.hand(reading, still);
+        let read = self.hand(reading, still, &mut state.replayed);
         if read == Read::All {
+            if state.recovers {
+                self.house.lobby.metrics.recovered(state.replayed);
+            }
             let user = state.session.as_ref().and_then(Session::uid);
             let user = user.map(|uid| Room::User(uid.clone()));
             let rooms = [Room::Everyone].into_iter().chain(user);
@@ -268,10 +287,11 @@ impl Page {
         read
     }
 
-    fn hand(&self, reading: &mut Reading, still: &Standstill<'_>) -> Read {
+    fn hand(&self, reading: &mut Reading, still: &Standstill<'_>, handed: &mut u64) -> Read {
         let egress = &self.house.egress;
         let mut full = None;
         let read = still.read(reading, self.link.ledger.room(), |push| {
+            *handed += 1;
             full = egress.hand(&self.link, push, &Packet::new(push)).err();
         });
         if read == Read::Lost {
@@ -295,7 +315,7 @@ impl Newcomer for Page {
             let Standing::New(reading) = &mut state.standing else {
                 return Some(true);
             };
-            if self.hand(reading, still) == Read::More {
+            if self.hand(reading, still, &mut state.replayed) == Read::More {
                 return Some(false);
             }
             let from = reading.heard.map_or(reading.at, |(from, _)| from);
@@ -305,8 +325,8 @@ impl Newcomer for Page {
         })
     }
 
-    fn leaves(&self, end: End) {
-        self.is_gone(end);
+    fn leaves(&self) {
+        self.is_gone(End::Broken, Reason::Broken);
     }
 }
 
