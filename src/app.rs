@@ -19,7 +19,7 @@ use crate::gateway::socketio::{Lobby, SocketIoGateway};
 use crate::gateway::topic_socket::TopicSocket;
 use crate::gateway::uid_socket::UidSocket;
 use crate::gateway::websocket::{Drain, Quarters, WebsocketEgress};
-use crate::hub::{Egress, Hub};
+use crate::hub::{Backlog, Egress, Hub};
 use crate::ingress::text::TextIngress;
 use crate::ingress::udp::PacketReader;
 use crate::ingress::{Publisher, form};
@@ -179,9 +179,9 @@ impl App {
     fn start_ingresses(&mut self, running: &Running) {
         let Running { stop, pushes, .. } = running;
         let (hub, config, metrics) = (&self.hub, &self.config, &self.metrics);
-        let backlog = self.records.as_ref().map(|records| &records.backlog);
+        let backlog = self.backlog().cloned();
         let form = |ingress| {
-            let publisher = Publisher::new(hub, backlog, metrics, ingress);
+            let publisher = Publisher::new(hub, backlog.as_ref(), metrics, ingress);
             form::endpoint(publisher, &config.http)
         };
         if let Some(listener) = self.listeners.http.take() {
@@ -233,6 +233,9 @@ impl App {
                 hub: Arc::clone(&self.hub),
                 egress: Arc::clone(egress),
                 auth: Arc::clone(&self.auth),
+                backlog: self.backlog().cloned(),
+                metrics: self.metrics.clone(),
+                rewind: self.config.recovery.rewind,
             };
             let service = dialect.service(websocket, quarters());
             pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
@@ -255,6 +258,10 @@ impl App {
             let service = dialect.service(websocket, quarters());
             pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
         }
+    }
+
+    fn backlog(&self) -> Option<&Arc<Backlog>> {
+        self.records.as_ref().map(|records| &records.backlog)
     }
 
     /// What is left of the grace is for what comes after.

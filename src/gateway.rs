@@ -1,6 +1,8 @@
 //! The subscriber side: the protocols that pages speak. Gateways know the hub, not each other.
 
 pub(crate) mod chat;
+mod ledger;
+mod parcels;
 mod rooms;
 pub mod socketio;
 pub(crate) mod topic_socket;

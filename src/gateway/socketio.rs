@@ -7,7 +7,7 @@ mod ascii;
 mod claim;
 mod connections;
 mod egress;
-mod ledger;
+
 mod link;
 mod mend;
 mod newcomers;
@@ -35,13 +35,13 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::gateway::ledger::Bounds;
 use crate::hub::{Egress, Hub};
 use crate::metrics::Metrics;
 use crate::net::{Connection, Tuning};
 use crate::push::PushId;
 use connections::Connections;
 use egress::{ROOT, SocketIoEgress};
-use ledger::Bounds;
 use newcomers::Newcomers;
 pub(crate) use page::Lobby;
 use page::{House, Page};

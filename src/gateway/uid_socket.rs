@@ -1,18 +1,23 @@
 //! The uid websocket of Workerman's example: a page's first message is its uid, verbatim; whatever
-//! it sends later is ignored. It gets each push as a text frame.
+//! it sends later is ignored. It gets each push as a text frame, and first those that its user has
+//! missed.
+
+mod standing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::config;
 use crate::gateway::websocket::{
-    Close, CloseCode, Dialect, Handshake, Member, Outbox, Protocol, Quarters, Received, Room,
+    Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
     WebsocketEgress,
 };
-use crate::hub::{Hub, Session};
-use crate::metrics::Gateway;
+use crate::hub::{Backlog, Hub};
+use crate::metrics::{Gateway, Metrics, Reason};
 use crate::net::Connection;
 use crate::uid::Uid;
+use standing::Presence;
 
 /// The largest frame, head included, as in the original. What is of no use is passed over as it
 /// arrives, so the figure costs no memory.
@@ -24,14 +29,19 @@ pub(crate) struct UidSocket {
     pub(crate) hub: Arc<Hub>,
     pub(crate) egress: Arc<WebsocketEgress>,
     pub(crate) auth: Arc<Auth>,
+    /// `None` where there is no store.
+    pub(crate) backlog: Option<Arc<Backlog>>,
+    pub(crate) metrics: Metrics,
+    /// How far a connection that breaks is taken back.
+    pub(crate) rewind: Duration,
 }
 
 /// One page's side of it.
 pub(crate) struct UidProtocol {
     dialect: UidSocket,
     outbox: Arc<Outbox>,
-    /// Dropped in this order: first the page is no longer counted, then no longer found.
-    session: Option<(Session, [Member; 2])>,
+    /// Once it has said who it is.
+    presence: Option<Presence>,
 }
 
 impl UidSocket {
@@ -54,21 +64,21 @@ impl Dialect for UidSocket {
         Ok(UidProtocol {
             dialect: self.clone(),
             outbox: Arc::clone(outbox),
-            session: None,
+            presence: None,
         })
     }
 }
 
 impl Protocol for UidProtocol {
     fn appetite(&self) -> usize {
-        match self.session {
+        match self.presence {
             None => self.dialect.auth.max_claim(),
             Some(_) => 0,
         }
     }
 
     fn receive(&mut self, message: Received) -> Result<(), Close> {
-        if self.session.is_some() {
+        if self.presence.is_some() {
             return Ok(());
         }
         let claim = match message {
@@ -84,10 +94,21 @@ impl Protocol for UidProtocol {
         };
         let uid = self.dialect.auth.uid(&claim);
         let uid = uid.map_err(|e| Close::new(CloseCode::Policy, &e.to_string()))?;
-        // Found before it is counted: a push that is answered `ok` finds the page.
-        let enter = |room| self.dialect.egress.enter(room, &self.outbox);
-        let rooms = [enter(Room::User(uid.clone())), enter(Room::Everyone)];
-        self.session = Some((self.dialect.hub.login(Some(uid)), rooms));
+        self.presence = Some(Presence::begin(&self.dialect, &self.outbox, uid));
         Ok(())
+    }
+
+    async fn progress(&mut self) -> Progress {
+        if let Some(presence) = &mut self.presence {
+            presence.progress(&self.dialect, &self.outbox).await;
+            return Progress::default();
+        }
+        std::future::pending().await
+    }
+
+    fn ends(&mut self, reason: Reason, arrived: Option<u64>) {
+        if let Some(presence) = self.presence.take() {
+            presence.end(&self.dialect, reason, arrived);
+        }
     }
 }

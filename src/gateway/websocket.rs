@@ -6,7 +6,9 @@ mod frame;
 mod outbox;
 mod page;
 mod rooms;
+mod write;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Ready;
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -26,6 +29,7 @@ use crate::config;
 pub(crate) use crate::gateway::rooms::Room;
 use crate::metrics::{Gateway, Metrics, Reason, Wire};
 use crate::net::{Connection, Stream, Tuning};
+use crate::push::Push;
 use crate::record::RecordId;
 pub(crate) use drain::Drain;
 use outbox::Bounds;
@@ -60,9 +64,14 @@ pub(crate) fn tuning(config: &config::Websocket) -> Tuning {
 /// A text frame, for [`Progress`], and the record that the page has with it and all before it.
 pub(crate) fn text_frame(text: &str, record: Option<RecordId>) -> Waiting {
     Waiting {
-        frame: frame::text(text),
         record,
+        ..Waiting::from(frame::text(text))
     }
+}
+
+/// A push as pages get it.
+pub(crate) fn text_message(push: &Push) -> Bytes {
+    frame::text(&push.frame())
 }
 
 /// Lets pages of one dialect in.
@@ -160,7 +169,7 @@ impl<D: Dialect> Handshake<D> {
             }
             Err(close) => {
                 closed::<D>(&metrics, Reason::Refused);
-                page::send_away(&stream, &close).await;
+                write::say_goodbye(&stream, VecDeque::new(), &close).await;
             }
         }
     }

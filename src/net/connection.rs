@@ -69,7 +69,8 @@ impl Stream {
         &self.shared.tcp
     }
 
-    pub(super) fn connection(&self) -> Connection {
+    /// A handle on it.
+    pub(crate) fn connection(&self) -> Connection {
         Connection(Arc::downgrade(&self.shared))
     }
 }

@@ -43,5 +43,6 @@ mod tokens;
 mod topics;
 mod udp;
 mod uid_socket;
+mod uid_socket_recovery;
 mod web;
 mod wire;

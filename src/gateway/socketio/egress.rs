@@ -10,10 +10,10 @@ use socketioxide::operators::BroadcastOperators;
 use socketioxide::{BroadcastError, SendError, SocketError, SocketIo};
 
 use crate::gateway::event;
+use crate::gateway::ledger::{Entered, Entry};
 use crate::gateway::rooms::{Member, Room, Rooms};
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::connections::Connections;
-use crate::gateway::socketio::ledger::{Entered, Entry};
 use crate::gateway::socketio::link::Link;
 use crate::gateway::socketio::packet::Packet;
 use crate::hub::{Audience, Egress, Pace};

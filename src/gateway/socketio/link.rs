@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use socketioxide::ProtocolVersion;
 use socketioxide::socket::Sid;
 
-use crate::gateway::socketio::ledger::{Bounds, Ledger};
+use crate::gateway::ledger::{Bounds, Ledger};
 use crate::gateway::socketio::wire::Wire;
 
 /// See the module's text.

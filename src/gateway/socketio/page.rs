@@ -1,7 +1,6 @@
 //! One connected page: what it asks for, and its leaving. How it comes to hear messages is in
 //! [`standing`].
 
-mod parcels;
 mod standing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +14,9 @@ use socketioxide::socket::DisconnectReason;
 use crate::auth::Auth;
 use crate::chat::Chat;
 use crate::gateway::event;
+use crate::gateway::ledger::{Bounds, End};
 use crate::gateway::rooms::Room;
 use crate::gateway::socketio::egress::{Place, SocketIoEgress};
-use crate::gateway::socketio::ledger::{Bounds, End};
 use crate::gateway::socketio::link::{Fate, Link};
 use crate::gateway::socketio::newcomers::Newcomers;
 use crate::gateway::socketio::presence::Announcer;

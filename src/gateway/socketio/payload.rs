@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
 
-use crate::gateway::socketio::ledger::Ledger;
+use crate::gateway::ledger::Ledger;
 use crate::gateway::socketio::request::parameter;
 use crate::gateway::socketio::wire::MESSAGE;
 

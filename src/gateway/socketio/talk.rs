@@ -103,12 +103,11 @@ impl Talk {
                 Err(fault) => Err(fault),
             },
             Asked::Other(Order::Join { group, .. }) => {
-                let enter = |group: &Group| {
+                let hub = &chat.hub;
+                let joined = self.groups.join(group.clone(), hub, |group| {
                     let room = Room::Group(group.clone());
-                    let hub = &chat.hub;
                     hub.between_pushes(|_| egress.enter(socket, room, link))
-                };
-                let joined = self.groups.join(group.clone(), &chat.hub, enter);
+                });
                 joined.map(|()| joined_answer(&reference, &group, chat))
             }
             Asked::Other(Order::Leave(group)) => {

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::gateway::socketio::ledger::Ledger;
+use crate::gateway::ledger::Ledger;
 use crate::gateway::socketio::mend::WebsocketMender;
 use crate::net::{Connection, Tap};
 

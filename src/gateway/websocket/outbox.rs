@@ -2,14 +2,16 @@
 //! connection and nothing else.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::gateway::ledger::{Entry, Ledger};
 use crate::hub::Pace;
+use crate::push::{Push, PushId};
 use crate::record::RecordId;
 
 /// How much may wait for one page.
@@ -35,14 +37,16 @@ pub(crate) struct Waiting {
     pub(crate) frame: Bytes,
     /// The record that it carries, if it is kept.
     pub(crate) record: Option<RecordId>,
+    /// Its length, where the page's ledger has it.
+    pub(super) entered: Option<usize>,
 }
 
 /// What became of a frame that was to wait.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Handed {
+pub(crate) struct Handed {
     /// Whether it waits; if not, the connection is ending.
-    pub(super) is_taken: bool,
-    pub(super) pace: Pace,
+    pub(crate) is_taken: bool,
+    pub(crate) pace: Pace,
 }
 
 /// How long a page may be more than half its queue behind while publishers wait for it.
@@ -54,6 +58,8 @@ pub(crate) struct Outbox {
     bounds: Bounds,
     state: Mutex<State>,
     changed: Notify,
+    /// Pages that get what they missed have one.
+    ledger: OnceLock<Arc<Ledger>>,
 }
 
 #[derive(Debug, Default)]
@@ -75,12 +81,60 @@ impl Outbox {
             bounds,
             state: Mutex::default(),
             changed: Notify::new(),
+            ledger: OnceLock::new(),
         }
+    }
+
+    /// Enters into `ledger` what the page is handed from now on. The first call counts.
+    pub(in crate::gateway) fn keeps(&self, ledger: Arc<Ledger>) {
+        self.ledger.get_or_init(|| ledger);
+    }
+
+    /// Where it is entered, if it is.
+    pub(super) fn ledger(&self) -> Option<&Ledger> {
+        self.ledger.get().map(|ledger| &**ledger)
+    }
+
+    /// How many messages, and bytes of them, may be added until it is half full.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        let state = self.lock();
+        let messages = (self.bounds.messages / 2).saturating_sub(state.frames.len());
+        (
+            messages,
+            (self.bounds.bytes / 2).saturating_sub(state.bytes),
+        )
+    }
+
+    /// Adds a frame that is no message.
+    pub(super) fn add(&self, frame: Bytes) {
+        self.push_frame(Waiting::from(frame));
+    }
+
+    /// Adds a message; see [`Outbox::push_frame`].
+    pub(crate) fn push(&self, frame: Bytes, push: &Push) -> Handed {
+        let entered = self.ledger.get().map(|ledger| {
+            // Before it can leave. How much may wait is this queue's business.
+            ledger.enter(Entry {
+                id: push.id,
+                parcel: push.parcel.unwrap_or_default(),
+                length: frame.len(),
+            });
+            frame.len()
+        });
+        let handed = self.push_frame(Waiting {
+            frame,
+            record: push.record.as_ref().map(|record| record.id),
+            entered,
+        });
+        if let (false, Some(ledger)) = (handed.is_taken, self.ledger.get()) {
+            ledger.give_up(push.id);
+        }
+        handed
     }
 
     /// Adds a frame. Never blocks: without room the page's connection ends instead, and what
     /// waited is dropped with it.
-    pub(super) fn push(&self, frame: Bytes, record: Option<RecordId>) -> Handed {
+    fn push_frame(&self, waiting: Waiting) -> Handed {
         let Bounds { messages, bytes } = self.bounds;
         let mut state = self.lock();
         if state.end.is_some() {
@@ -89,20 +143,17 @@ impl Outbox {
                 pace: Pace::Kept,
             };
         }
-        let (waiting, weight) = (state.frames.len(), state.bytes + frame.len());
-        let is_behind = waiting > messages / 2 || weight > bytes / 2;
+        let (count, weight) = (state.frames.len(), state.bytes + waiting.frame.len());
+        let is_behind = count > messages / 2 || weight > bytes / 2;
         let since = is_behind.then(|| state.behind_since.unwrap_or_else(Instant::now));
         state.behind_since = since;
         let is_slow = since.is_some_and(|since| since.elapsed() > PATIENCE);
-        let is_taken = waiting == 0 || (waiting < messages && weight <= bytes && !is_slow);
+        let is_taken = count == 0 || (count < messages && weight <= bytes && !is_slow);
         if is_taken {
             state.bytes = weight;
-            state.frames.push_back(Waiting { frame, record });
+            state.frames.push_back(waiting);
         } else {
-            state.frames = VecDeque::new();
-            state.bytes = 0;
-            state.end = Some(Close::new(CloseCode::Again, "page cannot keep up"));
-            state.is_overrun = true;
+            state.fall_behind();
         }
         drop(state);
         self.changed.notify_one();
@@ -110,9 +161,18 @@ impl Outbox {
         Handed { is_taken, pace }
     }
 
+    /// Ends the connection of a page that cannot keep up; it gets nothing from `first` on.
+    pub(crate) fn overrun(&self, first: PushId) {
+        if let Some(ledger) = self.ledger() {
+            ledger.give_up(first);
+        }
+        self.lock().fall_behind();
+        self.changed.notify_one();
+    }
+
     /// Adds a text message.
     pub(crate) fn text(&self, text: &str) {
-        self.push(super::frame::text(text), None);
+        self.add(super::frame::text(text));
     }
 
     /// Ends the connection once what waits is written.
@@ -178,12 +238,22 @@ impl Outbox {
     }
 }
 
+impl State {
+    fn fall_behind(&mut self) {
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+        self.end = Some(Close::new(CloseCode::Again, "page cannot keep up"));
+        self.is_overrun = true;
+    }
+}
+
 impl From<Bytes> for Waiting {
     /// A frame that carries no record.
     fn from(frame: Bytes) -> Self {
         Self {
             frame,
             record: None,
+            entered: None,
         }
     }
 }

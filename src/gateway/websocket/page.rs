@@ -2,20 +2,18 @@
 //! messages mean is its [`Protocol`]'s business.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Buf as _;
 use bytes::Bytes;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::gateway::websocket::drain::Turn;
 use crate::gateway::websocket::frame::{self, Decoder, FrameError, Limits, Message};
 use crate::gateway::websocket::outbox::{Close, Outbox, Waiting};
+use crate::gateway::websocket::write::{Left, WRITE, say_goodbye, write};
 use crate::metrics::Reason;
 use crate::net::Stream;
 use crate::record::RecordId;
@@ -23,17 +21,11 @@ use crate::record::RecordId;
 /// Bytes read at a time.
 const READ: usize = 8 * 1024;
 
-/// Frames written at a time.
-const WRITE: usize = 64;
-
 /// Writes in a turn; then the page is read, and other pages get theirs.
 const ROUNDS: usize = 4;
 
 /// Bytes taken from the outbox at a time, so that what waits stays within its bounds there.
 const TAKE: usize = 64 * 1024;
-
-/// How long a page may take to close its side after we have said goodbye.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// How long a page that is sent away may take to read what waits for it.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -72,6 +64,10 @@ pub(crate) trait Protocol: Send + 'static {
 
     /// A frame that carries this record has been handed to the kernel whole, and all before it.
     fn wrote(&mut self, _record: RecordId) {}
+
+    /// The connection has ended. So many bytes of the frames had arrived at the page's kernel, if that
+    /// can be told.
+    fn ends(&mut self, _reason: Reason, _arrived: Option<u64>) {}
 }
 
 /// A message of a page.
@@ -104,6 +100,8 @@ pub(super) struct Page<P> {
     treatment: Treatment,
     decoder: Decoder,
     writing: VecDeque<Waiting>,
+    /// Bytes since the handshake.
+    written: u64,
     heartbeat: Interval,
     was_heard: bool,
     /// When a page that is sent away has had time enough.
@@ -150,6 +148,7 @@ impl<P: Protocol> Page<P> {
             treatment,
             decoder,
             writing: VecDeque::new(),
+            written: 0,
             heartbeat,
             was_heard: true,
             leaves_by: None,
@@ -165,29 +164,28 @@ impl<P: Protocol> Page<P> {
         };
         let Self {
             stream,
-            protocol,
+            mut protocol,
             mut writing,
+            mut written,
             ..
         } = self;
+        let missing = stream.connection().unacknowledged();
+        let arrived = missing.map(|missing| written.saturating_sub(missing));
         // First of all nobody finds it any more.
+        protocol.ends(end.reason(), arrived);
         drop(protocol);
         closed(end.reason());
-        let (close, lingers) = match end {
-            End::Broken(_, reason) => {
-                tracing::debug!(reason, "page lost");
-                return;
+        match end {
+            End::Broken(_, reason) => tracing::debug!(reason, "page lost"),
+            End::Left => {
+                writing.push_back(Waiting::from(frame::close(CloseCode::Normal, "")));
+                // It has gone already, or goes now.
+                write(stream.tcp(), &mut writing, &mut written, |_| {}).ok();
             }
-            End::Left => (frame::close(CloseCode::Normal, ""), false),
             End::Close(_, close) => {
                 tracing::debug!(reason = close.reason, "page sent away");
-                (frame::close(close.code, &close.reason), true)
+                say_goodbye(&stream, writing, &close).await;
             }
-        };
-        writing.push_back(Waiting::from(close));
-        // A page that does not read gets no goodbye.
-        let written = write(stream.tcp(), &mut writing, |_| {});
-        if written.is_ok() && writing.is_empty() && lingers {
-            linger(stream.tcp()).await;
         }
     }
 
@@ -250,10 +248,15 @@ impl<P: Protocol> Page<P> {
                 Message::Data(bytes) => Received::Whole(bytes),
                 Message::Oversized(length) => Received::Oversized(length),
                 Message::Ping(payload) => {
-                    self.outbox.push(frame::pong(&payload), None);
+                    self.outbox.add(frame::pong(&payload));
                     continue;
                 }
-                Message::Pong => continue,
+                Message::Pong => {
+                    if let Some(ledger) = self.outbox.ledger() {
+                        ledger.answered();
+                    }
+                    continue;
+                }
                 Message::Close => return Err(End::Left),
             };
             let refused = |close| End::Close(Reason::Refused, close);
@@ -293,15 +296,37 @@ impl<P: Protocol> Page<P> {
             if self.writing.is_empty() {
                 return Ok(Written::All);
             }
-            let protocol = &mut self.protocol;
-            let wrote = |record| protocol.wrote(record);
-            match write(self.stream.tcp(), &mut self.writing, wrote) {
-                Ok(()) if self.writing.is_empty() => {}
-                Ok(()) => return Ok(Written::All),
-                Err(_) => return Err(broken("write failed")),
+            self.write_out()?;
+            if !self.writing.is_empty() {
+                return Ok(Written::All);
             }
         }
         Ok(Written::Some)
+    }
+
+    /// Writes until the kernel takes no more, and notes what it has.
+    fn write_out(&mut self) -> Result<(), End> {
+        let (protocol, ledger) = (&mut self.protocol, self.outbox.ledger());
+        let wrote = |left: Left| {
+            if let Some(record) = left.record {
+                protocol.wrote(record);
+            }
+            if let (Some(ledger), Some(length)) = (ledger, left.entered) {
+                // Nothing can come between our queue and the kernel.
+                let _expected = ledger.leaving().message(length, left.end);
+            }
+        };
+        let tcp = self.stream.tcp();
+        let written = write(tcp, &mut self.writing, &mut self.written, wrote);
+        written.map_err(|_| broken("write failed"))?;
+        if let Some(ledger) = ledger {
+            let mut leaving = ledger.leaving();
+            if leaving.is_long() {
+                let missing = self.stream.connection().unacknowledged();
+                leaving.arrived(missing.map(|missing| self.written.saturating_sub(missing)));
+            }
+        }
+        Ok(())
     }
 
     /// The heartbeat: a page that has sent nothing since the last one is gone.
@@ -311,7 +336,10 @@ impl<P: Protocol> Page<P> {
         }
         // While nothing is read nothing can be heard.
         self.was_heard = !reads;
-        self.outbox.push(frame::ping(), None);
+        if let Some(ledger) = self.outbox.ledger() {
+            ledger.leaving().heartbeat();
+        }
+        self.outbox.add(frame::ping());
         Ok(())
     }
 }
@@ -338,63 +366,5 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Writes frames until the kernel takes no more; the first may be left in part. Tells the records
-/// that have gone out whole.
-fn write(
-    tcp: &TcpStream,
-    frames: &mut VecDeque<Waiting>,
-    mut wrote: impl FnMut(RecordId),
-) -> io::Result<()> {
-    while !frames.is_empty() {
-        let mut slices = [IoSlice::new(&[]); WRITE];
-        for (slice, frame) in slices.iter_mut().zip(frames.iter()) {
-            *slice = IoSlice::new(&frame.frame);
-        }
-        let count = frames.len().min(WRITE);
-        let mut written = match tcp.try_write_vectored(&slices[..count]) {
-            Ok(written) => written,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        while let Some(Waiting { frame, record }) = frames.front_mut() {
-            if written < frame.len() {
-                frame.advance(written);
-                break;
-            }
-            written -= frame.len();
-            if let Some(record) = *record {
-                wrote(record);
-            }
-            frames.pop_front();
-        }
-    }
-    Ok(())
-}
-
-/// Waits for the page to close its side, so that unread bytes of it do not undo our goodbye.
-async fn linger(tcp: &TcpStream) {
-    SockRef::from(tcp).shutdown(std::net::Shutdown::Write).ok();
-    let drained = async {
-        while tcp.readable().await.is_ok() {
-            match tcp.try_read(&mut [0; 512]) {
-                Ok(0) => return,
-                Err(e) if e.kind() != io::ErrorKind::WouldBlock => return,
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(LINGER, drained).await.ok();
-}
-
-/// Says goodbye to a page that was not let in.
-pub(super) async fn send_away(stream: &Stream, close: &Close) {
-    tracing::debug!(reason = close.reason, "page not let in");
-    let close = frame::close(close.code, &close.reason);
-    let mut goodbye = VecDeque::from([Waiting::from(close)]);
-    if write(stream.tcp(), &mut goodbye, |_| {}).is_ok() && goodbye.is_empty() {
-        linger(stream.tcp()).await;
     }
 }

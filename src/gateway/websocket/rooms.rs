@@ -41,13 +41,12 @@ impl WebsocketEgress {
 
 impl Egress for WebsocketEgress {
     fn deliver(&self, audience: Audience<'_>, push: &Push) -> Pace {
-        let record = push.record.as_ref().map(|record| record.id);
         // Encoded once, and only if somebody is there.
         let mut encoded: Option<Bytes> = None;
         let (mut pace, mut delivered) = (Pace::Kept, 0);
         self.rooms.each(audience, |outbox| {
             let frame = encoded.get_or_insert_with(|| frame::text(&push.frame()));
-            let handed = outbox.push(frame.clone(), record);
+            let handed = outbox.push(frame.clone(), push);
             pace = pace.max(handed.pace);
             delivered += u64::from(handed.is_taken);
         });

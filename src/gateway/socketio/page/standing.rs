@@ -9,14 +9,14 @@ use socketioxide::ParserError;
 use socketioxide::extract::{AckSender, SocketRef};
 
 use crate::gateway::event;
+use crate::gateway::ledger::End;
+use crate::gateway::parcels::Parcels;
 use crate::gateway::rooms::Room;
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::claim::Claim;
 use crate::gateway::socketio::egress::{Place, alone};
-use crate::gateway::socketio::ledger::End;
 use crate::gateway::socketio::newcomers::Newcomer;
 use crate::gateway::socketio::packet::Packet;
-use crate::gateway::socketio::page::parcels::Parcels;
 use crate::gateway::socketio::page::{BREATH, Page, State};
 use crate::gateway::socketio::talk::Rest;
 use crate::hub::{Audience, Beginning, Read, Reading, Recovered, Session, Standstill};
@@ -160,7 +160,11 @@ impl Page {
         }
         // In one step: who is counted is found by every push that comes after.
         let (parcels, read) = self.house.lobby.hub.between_pushes(|still| {
-            let parcels = self.parcels(&claim, still);
+            let backlog = self.house.lobby.backlog.as_ref();
+            let parcels = claim
+                .uid
+                .as_ref()
+                .and_then(|uid| Parcels::of(backlog, (uid, claim.since), &self.link.ledger, still));
             tell(self.begin(state, claim, socket, still));
             let read = match parcels {
                 // They come first.
@@ -249,13 +253,32 @@ impl Page {
     fn read_on(self: &Arc<Self>, parcels: Option<Parcels>) -> Rest {
         let page = Arc::clone(self);
         Box::pin(async move {
-            if let Some(parcels) = parcels {
-                page.unpack(parcels).await;
+            if let Some(mut parcels) = parcels {
+                while parcels.fetch().await && page.unpacks(&mut parcels) {
+                    tokio::time::sleep(BREATH).await;
+                }
             }
             while page.reads_more() == Some(Read::More) {
                 tokio::time::sleep(BREATH).await;
             }
         })
+    }
+
+    /// Hands the page some of what waits for its user. False when it is gone.
+    fn unpacks(&self, parcels: &mut Parcels) -> bool {
+        let mut guard = self.lock();
+        let at = guard.as_mut().and_then(|state| state.standing.read_up_to());
+        let Some(at) = at else { return false };
+        let egress = &self.house.egress;
+        let is_kept = self.house.lobby.hub.between_pushes(|still| {
+            parcels.give(self.link.ledger.room(), at, still, |push| {
+                egress.hand(&self.link, push, &Packet::new(push)).is_ok()
+            })
+        });
+        if !is_kept {
+            egress.connections.cut(&self.link);
+        }
+        is_kept
     }
 
     /// `None` when the page is gone.

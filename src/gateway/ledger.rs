@@ -1,9 +1,10 @@
 //! What one page has been handed, and how much of that has arrived.
 //!
+//! On a raw websocket that is simple: the queue is ours, and so is the writing. On Socket.IO
 //! socketioxide tells neither how full a page's queue is, nor which page a broadcast passed over, nor
 //! what became of a packet. So each message is entered here, under the lock of the hub that orders
 //! them, before it is put into the page's queue; and it is struck off as it is seen to leave: in the
-//! bytes that the kernel takes ([`Wire`](super::wire::Wire)), or in the answer to a poll. The queue in
+//! bytes that the kernel takes (`socketio::wire`), or in the answer to a poll. The queue in
 //! socketioxide has more places than are used here, so it is never full; should a message vanish in it
 //! all the same, the next one that leaves is not the one that is expected, and the page is cut.
 //!

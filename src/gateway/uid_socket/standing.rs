@@ -1,0 +1,148 @@
+//! How a page of the uid websocket comes to hear: through what waits on disk for its user, and what
+//! the user has missed, to what is live.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::gateway::ledger::{Bounds, End, Ledger};
+use crate::gateway::parcels::Parcels;
+use crate::gateway::rooms::Room;
+use crate::gateway::uid_socket::UidSocket;
+use crate::gateway::websocket::{Member, Outbox, text_message};
+use crate::hub::{Read, Reading, Recovered, Session, Standstill};
+use crate::metrics::Reason;
+use crate::push::PushId;
+use crate::uid::Uid;
+
+/// How long a page that has much to catch up with is left to read before it gets more.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// How much may wait is the outbox's business.
+const UNBOUNDED: Bounds = Bounds {
+    messages: usize::MAX,
+    bytes: usize::MAX,
+};
+
+/// A page that has said who it is.
+#[derive(Debug)]
+pub(super) struct Presence {
+    session: Session,
+    ledger: Arc<Ledger>,
+    /// It had everything up to this one when it came.
+    began: PushId,
+    recovers: bool,
+    replayed: u64,
+    standing: Standing,
+}
+
+#[derive(Debug)]
+enum Standing {
+    /// It gets what waits on disk, and will then read on.
+    Unpacking(Box<(Parcels, Reading)>),
+    /// It gets what it has missed.
+    Reading(Box<Reading>),
+    /// It is found by pushes.
+    Live { _rooms: [Member; 2] },
+}
+
+impl Presence {
+    /// Counts the session, and hands the page what it can be handed at once.
+    pub(super) fn begin(dialect: &UidSocket, outbox: &Arc<Outbox>, uid: Uid) -> Self {
+        let ledger = Arc::new(Ledger::new(UNBOUNDED));
+        outbox.keeps(Arc::clone(&ledger));
+        let backlog = dialect.backlog.as_ref();
+        dialect.hub.between_pushes(|still| {
+            let parcels = Parcels::of(backlog, (&uid, None), &ledger, still);
+            let beginning = still.begin(&uid, None);
+            if beginning.recovered == Recovered::Partly {
+                dialect.metrics.not_recovered();
+            }
+            let reading = Reading {
+                uid: Some(uid.clone()),
+                groups: Vec::new(),
+                at: beginning.after,
+                heard: None,
+            };
+            let mut presence = Self {
+                session: dialect.hub.login(Some(uid)),
+                ledger,
+                began: beginning.after,
+                recovers: beginning.recovered == Recovered::Whole,
+                replayed: 0,
+                standing: match parcels {
+                    Some(parcels) => Standing::Unpacking(Box::new((parcels, reading))),
+                    None => Standing::Reading(Box::new(reading)),
+                },
+            };
+            presence.read(dialect, outbox, still);
+            presence
+        })
+    }
+
+    /// Goes on until something has changed. May be dropped and called again at any time.
+    pub(super) async fn progress(&mut self, dialect: &UidSocket, outbox: &Arc<Outbox>) {
+        match &mut self.standing {
+            Standing::Unpacking(unpacking) => {
+                let (parcels, reading) = &mut **unpacking;
+                if !parcels.fetch().await {
+                    self.standing = Standing::Reading(Box::new(reading.clone()));
+                } else if outbox.room().0 == 0 {
+                    tokio::time::sleep(BREATH).await;
+                } else {
+                    dialect.hub.between_pushes(|still| {
+                        parcels.give(outbox.room(), reading.at, still, |push| {
+                            outbox.push(text_message(push), push).is_taken
+                        })
+                    });
+                    return;
+                }
+            }
+            Standing::Reading(_) => tokio::time::sleep(BREATH).await,
+            Standing::Live { .. } => std::future::pending().await,
+        }
+        let hub = &dialect.hub;
+        hub.between_pushes(|still| self.read(dialect, outbox, still));
+    }
+
+    /// Hands the page some of what it has missed; with the last of it, lets it hear what is live.
+    fn read(&mut self, dialect: &UidSocket, outbox: &Arc<Outbox>, still: &Standstill<'_>) {
+        let Standing::Reading(reading) = &mut self.standing else {
+            return;
+        };
+        let read = still.read(reading, outbox.room(), |push| {
+            self.replayed += 1;
+            outbox.push(text_message(push), push);
+        });
+        match (read, &reading.uid) {
+            (Read::All, Some(uid)) => {
+                if self.recovers {
+                    dialect.metrics.recovered(self.replayed);
+                }
+                let rooms = [Room::User(uid.clone()), Room::Everyone];
+                let _rooms = rooms.map(|room| dialect.egress.enter(room, outbox));
+                self.standing = Standing::Live { _rooms };
+            }
+            (Read::Lost, _) => outbox.overrun(PushId(reading.at.0 + 1)),
+            (Read::All | Read::More, _) => {}
+        }
+    }
+
+    /// The page is gone. What it has for certain is where its user's next page begins.
+    pub(super) fn end(self, dialect: &UidSocket, reason: Reason, arrived: Option<u64>) {
+        let end = match reason {
+            Reason::Left | Reason::Stopped => End::Left,
+            Reason::Silent => End::Silent,
+            Reason::Broken | Reason::Slow | Reason::Refused => End::Broken,
+        };
+        dialect.hub.between_pushes(|still| {
+            let handed = match &self.standing {
+                Standing::Unpacking(unpacking) => unpacking.1.at,
+                Standing::Reading(reading) => reading.at,
+                Standing::Live { .. } => still.newest(),
+            };
+            let reached = self.ledger.reached(end, arrived, dialect.rewind, handed);
+            still.end(self.session, reached.max(self.began));
+            drop(self.standing);
+        });
+    }
+}
