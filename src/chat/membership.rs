@@ -48,6 +48,11 @@ impl<R> JoinedGroups<R> {
         }
     }
 
+    /// Which they are.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Group> {
+        self.0.keys()
+    }
+
     /// Leaves a group; the page's place in its room is the caller's to give up.
     pub(crate) fn leave(&mut self, group: &Group) -> Option<R> {
         self.0.remove(group).map(|(_, room)| room)

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::group::Group;
 use crate::push::PushId;
 use crate::uid::Uid;
 
@@ -17,7 +18,7 @@ pub(super) struct Cursors {
 }
 
 /// Where a user's pages left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cursor {
     /// They have everything up to this one.
     pub(super) at: PushId,
@@ -25,6 +26,8 @@ pub(super) struct Cursor {
     pub(super) left: PushId,
     /// How many pages may begin here: one, or those that one stop of the server ended.
     pub(super) pages: usize,
+    /// What they had joined, if they did not leave of their own will.
+    pub(super) groups: Vec<Group>,
 }
 
 impl Cursors {
@@ -39,24 +42,32 @@ impl Cursors {
 
     /// Remembers where one of several pages left that one stop ends: the others may come back too.
     pub(super) fn put_one_more(&mut self, uid: Uid, cursor: Cursor) {
-        let known = self.by_uid.get(&uid);
-        let cursor = known.map_or(cursor, |known| Cursor {
-            at: known.at.min(cursor.at),
-            left: cursor.left,
-            pages: known.pages + 1,
-        });
+        let cursor = match self.by_uid.remove(&uid) {
+            None => cursor,
+            Some(mut known) => {
+                let new = cursor.groups.into_iter();
+                let new = new.filter(|group| !known.groups.contains(group));
+                known.groups.extend(new.collect::<Vec<_>>());
+                Cursor {
+                    at: known.at.min(cursor.at),
+                    left: cursor.left,
+                    pages: known.pages + 1,
+                    groups: known.groups,
+                }
+            }
+        };
         self.put(uid, cursor);
     }
 
-    /// Where a page of a user begins who is back.
-    pub(super) fn take(&mut self, uid: &Uid) -> Option<PushId> {
+    /// Where a page of a user begins who is back, and what it hears again.
+    pub(super) fn take(&mut self, uid: &Uid) -> Option<(PushId, Vec<Group>)> {
         let cursor = self.by_uid.get_mut(uid)?;
-        let at = cursor.at;
+        let taken = (cursor.at, cursor.groups.clone());
         cursor.pages -= 1;
         if cursor.pages == 0 {
             self.by_uid.remove(uid);
         }
-        Some(at)
+        Some(taken)
     }
 
     /// Forgets who left before `too_old`.

@@ -25,12 +25,14 @@ pub struct Standstill<'a> {
 }
 
 /// Where a page begins to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Beginning {
     /// It has everything up to this one.
     pub after: PushId,
     /// Whether the log reaches back to where the page left.
     pub recovered: Recovered,
+    /// What the user's last page had joined when its connection broke: it is in them again.
+    pub groups: Vec<Group>,
 }
 
 /// Whether a page gets all that it has missed.
@@ -113,14 +115,28 @@ impl Standstill<'_> {
         } else {
             newest
         };
-        let known = since.or_else(|| self.log.cursors.take(uid));
-        let (after, recovered) = match known {
-            None => (newest, Recovered::New),
-            // No number of ours is greater than the newest.
-            Some(since) if since < floor || since > newest => (floor, Recovered::Partly),
-            Some(since) => (since, Recovered::Whole),
+        let known = match since {
+            Some(since) => Some((since, Vec::new())),
+            None => self.log.cursors.take(uid),
         };
-        Beginning { after, recovered }
+        let Some((since, groups)) = known else {
+            return Beginning {
+                after: newest,
+                recovered: Recovered::New,
+                groups: Vec::new(),
+            };
+        };
+        // No number of ours is greater than the newest.
+        let is_known = since >= floor && since <= newest;
+        Beginning {
+            after: if is_known { since } else { floor },
+            recovered: if is_known {
+                Recovered::Whole
+            } else {
+                Recovered::Partly
+            },
+            groups,
+        }
     }
 
     /// The newest of what is kept on disk, of what was accepted.
@@ -178,8 +194,8 @@ impl Standstill<'_> {
     }
 
     /// Ends a session whose page has everything up to `reached`. Where it was the user's last, the
-    /// user's next page begins there.
-    pub fn end(&mut self, session: Session, reached: PushId) {
+    /// user's next page begins there, and is in `groups` again.
+    pub fn end(&mut self, session: Session, reached: PushId, groups: Vec<Group>) {
         if let Some(uid) = session.uid()
             && self.log.is_on()
         {
@@ -187,6 +203,7 @@ impl Standstill<'_> {
                 at: reached,
                 left: self.log.newest(),
                 pages: 1,
+                groups,
             };
             let uid = uid.clone();
             if self.hub.is_leaving.load(Ordering::SeqCst) {

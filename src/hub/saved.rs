@@ -52,6 +52,7 @@ enum Line {
         at: u64,
         left: u64,
         pages: usize,
+        groups: Vec<String>,
     },
 }
 
@@ -101,6 +102,7 @@ impl Hub {
             at: cursor.at.0,
             left: cursor.left.0,
             pages: cursor.pages,
+            groups: cursor.groups.iter().map(ToString::to_string).collect(),
         });
         let mut parts = vec![Vec::new()];
         for line in [head].into_iter().chain(pushes).chain(cursors) {
@@ -146,7 +148,17 @@ impl Hub {
                     at,
                     left,
                     pages,
-                } => cursors.push((Uid::parse(&uid)?, cursor(at, left, pages))),
+                    groups,
+                } => {
+                    let groups = groups.iter().map(|group| Group::parse(group));
+                    let cursor = Cursor {
+                        at: PushId(at),
+                        left: PushId(left),
+                        pages: pages.max(1),
+                        groups: groups.collect::<Result<_, _>>()?,
+                    };
+                    cursors.push((Uid::parse(&uid)?, cursor));
+                }
             }
         }
         let count = pushes.len();
@@ -157,14 +169,6 @@ impl Hub {
         }
         log.take_up(PushId(floor), PushId(newest), pushes);
         Ok(count)
-    }
-}
-
-fn cursor(at: u64, left: u64, pages: usize) -> Cursor {
-    Cursor {
-        at: PushId(at),
-        left: PushId(left),
-        pages: pages.max(1),
     }
 }
 

@@ -27,6 +27,7 @@ mod presence;
 mod push;
 mod raw_frames;
 mod recovery;
+mod recovery_groups;
 mod requests;
 mod shutdown;
 mod stall;

@@ -247,13 +247,17 @@ impl Page {
                 session,
                 began,
                 standing,
+                talk,
                 ..
             } = state;
             if let Some(session) = session {
                 let handed = standing.handed(still.newest());
                 let arrived = self.link.arrived();
                 let reached = self.link.ledger.reached(end, arrived, rewind, handed);
-                still.end(session, reached.max(began));
+                // Who has gone does not want to be in them when it comes again.
+                let stays = end != End::Left || reason == Reason::Stopped;
+                let groups = talk.filter(|_| stays).map(|talk| talk.groups());
+                still.end(session, reached.max(began), groups.unwrap_or_default());
             }
         });
     }

@@ -16,6 +16,7 @@ use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::egress::{Place, SocketIoEgress};
 use crate::gateway::socketio::link::Link;
 use crate::group::Group;
+use crate::hub::Hub;
 use crate::record::Conversation;
 use crate::uid::Uid;
 
@@ -60,6 +61,27 @@ pub(super) enum Refusal {
 }
 
 impl Talk {
+    /// What the page has joined.
+    pub(super) fn groups(&self) -> Vec<Group> {
+        self.groups.names().cloned().collect()
+    }
+
+    /// Puts a page back into the groups that it was in when its connection broke. Between two pushes
+    /// only.
+    pub(super) fn resume(
+        &mut self,
+        groups: &[Group],
+        hub: &Arc<Hub>,
+        enter: impl Fn(Room) -> Place,
+    ) {
+        for group in groups {
+            let enter = |group: &Group| enter(Room::Group(group.clone()));
+            if let Err(fault) = self.groups.join(group.clone(), hub, enter) {
+                tracing::debug!(%fault, "a group was not joined again");
+            }
+        }
+    }
+
     /// Carries out an event of a page of `me`, and answers it.
     pub(super) fn hear(&mut self, heard: Heard<'_>, me: &Uid, chat: &Arc<Chat>) -> Option<Rest> {
         let Heard {

@@ -141,7 +141,7 @@ impl Presence {
                 Standing::Live { .. } => still.newest(),
             };
             let reached = self.ledger.reached(end, arrived, dialect.rewind, handed);
-            still.end(self.session, reached.max(self.began));
+            still.end(self.session, reached.max(self.began), Vec::new());
             drop(self.standing);
         });
     }

@@ -194,6 +194,7 @@ impl Page {
             None => Beginning {
                 after: newest,
                 recovered: Recovered::New,
+                groups: Vec::new(),
             },
         };
         let heard = state.standing.heard(newest);
@@ -204,7 +205,7 @@ impl Page {
         }
         let reading = Standing::Reading(Reading {
             uid: claim.uid.clone(),
-            groups: Vec::new(),
+            groups: beginning.groups.clone(),
             at,
             heard,
         });
@@ -217,7 +218,7 @@ impl Page {
         if beginning.recovered == Recovered::Partly {
             self.house.lobby.metrics.not_recovered();
         }
-        let answer = Answer::begun(claim.uid.as_ref(), beginning);
+        let answer = Answer::begun(claim.uid.as_ref(), &beginning);
         state.session = Some(self.house.lobby.hub.login(claim.uid));
         answer
     }
@@ -305,6 +306,10 @@ impl Page {
             let rooms = [Room::Everyone].into_iter().chain(user);
             let enter = |room| self.house.egress.enter(socket, room, &self.link);
             let _places = rooms.map(enter).collect();
+            if !reading.groups.is_empty() && self.house.lobby.chat.is_some() {
+                let talk = state.talk.get_or_insert_default();
+                talk.resume(&reading.groups, &self.house.lobby.hub, enter);
+            }
             state.standing = Standing::Live { _places };
         }
         read
@@ -354,8 +359,10 @@ impl Newcomer for Page {
 }
 
 impl<'a> Answer<'a> {
-    fn begun(uid: Option<&'a Uid>, beginning: Beginning) -> AsciiJson {
-        let Beginning { after, recovered } = beginning;
+    fn begun(uid: Option<&'a Uid>, beginning: &Beginning) -> AsciiJson {
+        let Beginning {
+            after, recovered, ..
+        } = *beginning;
         AsciiJson::of(&Self {
             ok: true,
             error: None,

@@ -10,7 +10,7 @@ use crate::harness::page::{Dialect, Page};
 /// A Socket.IO page that chats.
 #[derive(Debug)]
 pub(crate) struct Talker {
-    page: Page,
+    pub(crate) page: Page,
     asked: usize,
     /// Arguments of events that came while an answer was due.
     unheard: VecDeque<Vec<Value>>,
