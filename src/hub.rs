@@ -40,7 +40,7 @@ pub use groups::Joined;
 use log::Log;
 pub use log::LogSize;
 pub use recorder::{Keep, KeepError, Kept, Recorder};
-pub use recovery::{Beginning, Read, Reading, Recovered, Standstill};
+pub use recovery::{Beginning, Handed, Read, Reading, Recovered, Standstill};
 pub use registry::Presence;
 use registry::Registry;
 pub use saved::SavedError;

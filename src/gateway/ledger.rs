@@ -12,7 +12,7 @@
 //!
 //! | end | the page has |
 //! |---|---|
-//! | a closing frame, a disconnect packet | what its kernel had acknowledged by then |
+//! | a closing frame, a disconnect packet, the server's goodbye | what its kernel had acknowledged by then |
 //! | the connection broke, or we cut it | the same, less what was accepted within `recovery.rewind` |
 //! | it did not answer the heartbeat | what had left before the last one that it answered |
 //!
@@ -39,6 +39,8 @@ pub(super) struct Bounds {
 pub(super) enum End {
     /// The page said goodbye.
     Left,
+    /// The server did, since it stops.
+    Stopped,
     /// It broke, or we cut it.
     Broken,
     /// The page did not answer any more.
@@ -84,6 +86,8 @@ struct State {
     /// In the queue.
     waiting: VecDeque<Entry>,
     waiting_bytes: usize,
+    /// Out of it by polls that have not been followed by another.
+    polled: VecDeque<PushId>,
     /// Out of it, and not known to have arrived.
     under_way: VecDeque<UnderWay>,
     /// Where `under_way` is looked through next.
@@ -101,9 +105,13 @@ struct State {
 #[derive(Debug)]
 struct UnderWay {
     id: PushId,
-    /// Where its last byte stands among all that were written; none are counted of a poll.
+    /// Where its last byte stands among all that were written.
     end: u64,
 }
+
+/// Something else left than what was expected.
+#[derive(Debug)]
+struct Unexpected;
 
 /// How far a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -139,7 +147,7 @@ impl Ledger {
     /// The page has polled again: it has what was in the answers before.
     pub(super) fn polled_again(&self) {
         self.confirm(|state| {
-            state.under_way.clear();
+            state.polled.clear();
             Some(state.left)
         });
     }
@@ -178,12 +186,13 @@ impl Ledger {
         }
     }
 
-    /// How many messages, and bytes of them, the queue takes until it is half full.
-    pub(super) fn room(&self) -> (usize, usize) {
+    /// Whether a message of so many bytes may be added while the page catches up: what is live needs
+    /// room too, and comes faster than the page can be waited for.
+    pub(super) fn has_room(&self, length: usize) -> bool {
         let state = self.lock();
-        let messages = (self.bounds.messages / 2).saturating_sub(state.waiting.len());
-        let bytes = (self.bounds.bytes / 2).saturating_sub(state.waiting_bytes);
-        (messages, bytes)
+        let Bounds { messages, bytes } = self.bounds;
+        state.waiting.is_empty()
+            || (state.waiting.len() < messages / 2 && state.waiting_bytes + length <= bytes / 2)
     }
 
     /// The page got nothing from `first` on, and is to be cut.
@@ -216,7 +225,7 @@ impl Ledger {
         state.prune(arrived);
         if end == End::Left && arrived.is_none() {
             // A page that polls and says goodbye has had its answers.
-            state.under_way.clear();
+            state.polled.clear();
         }
         let mut oldest_missing = state.oldest();
         if end == End::Silent && state.left != state.confirmed {
@@ -227,7 +236,7 @@ impl Ledger {
         let reached = missing.map_or(newest, |first| PushId(first.0.saturating_sub(1)));
         match end {
             End::Broken => reached.min(PushId::now().before(rewind)),
-            End::Left | End::Silent => reached,
+            End::Left | End::Stopped | End::Silent => reached,
         }
     }
 
@@ -252,31 +261,51 @@ pub(super) struct Leaving<'a> {
 }
 
 impl Leaving<'_> {
-    /// A message of so many bytes has left; its last byte is number `end`. False when it is not the
-    /// one that was expected: something was lost.
+    /// A message of so many bytes has left by the answer to a poll. False when it is not the one that
+    /// was expected: something was lost.
+    #[must_use]
+    pub(super) fn polled(&mut self, length: usize) -> bool {
+        let left = self.left(length);
+        if let Ok(Some(id)) = left {
+            self.state.polled.push_back(id);
+        }
+        left.is_ok()
+    }
+
+    /// A message has left over the websocket; its last byte is number `end`. Otherwise the same.
     #[must_use]
     pub(super) fn message(&mut self, length: usize, end: u64) -> bool {
+        let left = self.left(length);
+        if let Ok(Some(id)) = left {
+            // A page that has been upgraded has had the answers to its polls.
+            self.state.polled.clear();
+            self.state.under_way.push_back(UnderWay { id, end });
+        }
+        left.is_ok()
+    }
+
+    /// Takes what leaves out of the queue; nothing once the page is given up.
+    fn left(&mut self, length: usize) -> Result<Option<PushId>, Unexpected> {
         let state = &mut *self.state;
         if state.gap.is_some() {
-            return true;
+            return Ok(None);
         }
         let Some(entry) = state.waiting.pop_front() else {
-            return false;
+            return Err(Unexpected);
         };
         if entry.length != length {
             state.gap = Some(entry.id);
-            return false;
+            return Err(Unexpected);
         }
         state.waiting_bytes -= length;
         state.left = Mark {
             id: entry.id.max(state.left.id),
             parcel: entry.parcel.max(state.left.parcel),
         };
-        state.under_way.push_back(UnderWay { id: entry.id, end });
         if state.waiting.is_empty() && state.waiting.capacity() > SMALL {
             state.waiting = VecDeque::new();
         }
-        true
+        Ok(Some(entry.id))
     }
 
     /// The page is asked for life.
@@ -308,10 +337,11 @@ impl State {
     }
 
     fn oldest(&self) -> Option<PushId> {
+        let polled = self.polled.iter().copied();
         let under_way = self.under_way.iter().map(|sent| sent.id);
         let waiting = self.waiting.iter().map(|entry| entry.id);
         // Parcels of earlier days have no place in the log, and wait elsewhere.
-        let mut all = under_way.chain(waiting);
+        let mut all = polled.chain(under_way).chain(waiting);
         all.find(|id| *id > PushId::default())
     }
 }

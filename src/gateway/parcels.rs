@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gateway::ledger::Ledger;
-use crate::hub::{Backlog, Held, Reading, Standstill};
+use crate::hub::{Backlog, Handed, Held, Read, Reading, Standstill};
 use crate::push::{Content, Push, PushId, Target};
 use crate::uid::Uid;
 
@@ -98,32 +98,26 @@ impl Parcels {
         !self.held.is_empty()
     }
 
-    /// Gives `hand` as many as there is `room` for, in messages and bytes; the page has read the log
-    /// up to `at`. False when `hand` says that it is no use.
+    /// Gives `hand` as many as it takes; the page has read the log up to `at`.
     pub(crate) fn give(
         &mut self,
-        (mut messages, mut bytes): (usize, usize),
         at: PushId,
         still: &Standstill<'_>,
-        mut hand: impl FnMut(&Push) -> bool,
-    ) -> bool {
+        mut hand: impl FnMut(&Push) -> Handed,
+    ) -> Read {
         let logged = still.parcels(&all_of(&self.uid));
-        while let Some(held) = self.held.pop() {
+        while let Some(held) = self.held.last() {
             let place = logged.get(&held.id).copied();
-            if !self.is_due(&held, place, at, still.floor()) {
-                continue;
+            if self.is_due(held, place, at, still.floor()) {
+                match hand(&unpacked(held, &self.uid)) {
+                    Handed::Taken => {}
+                    Handed::Later => return Read::More,
+                    Handed::Never => return Read::Lost,
+                }
             }
-            if messages == 0 || bytes == 0 {
-                self.held.push(held);
-                return true;
-            }
-            messages -= 1;
-            bytes = bytes.saturating_sub(held.content.len());
-            if !hand(&unpacked(held, &self.uid)) {
-                return false;
-            }
+            self.held.pop();
         }
-        true
+        Read::All
     }
 
     /// Whether a page gets this one here; `logged` is its place in the log, if it has one, and the
@@ -149,8 +143,8 @@ fn all_of(uid: &Uid) -> Reading {
 }
 
 /// It has no place in the log, so a page that breaks before it arrives does not begin there.
-fn unpacked(held: Held, uid: &Uid) -> Push {
-    let content = Content::from(Arc::<str>::from(held.content));
+fn unpacked(held: &Held, uid: &Uid) -> Push {
+    let content = Content::from(Arc::<str>::from(held.content.as_str()));
     let mut push = Push::new(Target::Users([uid.clone()].into()), content);
     push.parcel = Some(held.id);
     push

@@ -22,7 +22,7 @@ pub(super) struct Cursors {
 pub(super) struct Cursor {
     /// They have everything up to this one.
     pub(super) at: PushId,
-    /// The newest push when they left.
+    /// When they left.
     pub(super) left: PushId,
     /// How many pages may begin here: one, or those that one stop of the server ended.
     pub(super) pages: usize,

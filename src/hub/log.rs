@@ -80,7 +80,8 @@ impl Log {
             by_key: HashMap::new(),
             everyone: VecDeque::new(),
             cursors: Cursors::default(),
-            newest_parcel: PushId::default(),
+            // What earlier processes have kept is older.
+            newest_parcel: now,
         }
     }
 

@@ -59,6 +59,17 @@ pub struct Reading {
     pub heard: Option<(PushId, PushId)>,
 }
 
+/// What became of a message that was for a page that catches up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handed {
+    /// It is on its way.
+    Taken,
+    /// There is no room for it yet.
+    Later,
+    /// The page has to go, or has gone.
+    Never,
+}
+
 /// How far a step of reading went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
@@ -66,7 +77,7 @@ pub enum Read {
     More,
     /// The page has everything.
     All,
-    /// The log has forgotten what comes next: the page reads too slowly.
+    /// The log has forgotten what comes next, or the page takes nothing more: it has to go.
     Lost,
 }
 
@@ -159,13 +170,8 @@ impl Standstill<'_> {
             .collect()
     }
 
-    /// Hands a page the next of what it has missed, up to `most` messages and about `bytes` bytes.
-    pub fn read(
-        &self,
-        reading: &mut Reading,
-        (most, bytes): (usize, usize),
-        mut hand: impl FnMut(&Push),
-    ) -> Read {
+    /// Gives `hand` the next of what a page has missed, for as long as it takes it.
+    pub fn read(&self, reading: &mut Reading, mut hand: impl FnMut(&Push) -> Handed) -> Read {
         if reading.at < self.log.floor() {
             return Read::Lost;
         }
@@ -173,21 +179,19 @@ impl Standstill<'_> {
             uid: reading.uid.as_ref(),
             groups: &reading.groups,
         };
-        let (mut messages, mut weight) = (0, 0);
+        let is_heard = |push: &Push, heard: Option<(PushId, PushId)>| {
+            let within = |(from, to)| push.id > from && push.id <= to;
+            push.is_for_everyone() && heard.is_some_and(within)
+        };
         for push in self.log.after(reading.at, reader) {
-            let is_heard = reading.heard.is_some_and(|(from, to)| {
-                push.is_for_everyone() && push.id > from && push.id <= to
-            });
-            if is_heard {
+            if is_heard(push, reading.heard) {
                 continue;
             }
-            if messages >= most || weight >= bytes {
-                return Read::More;
+            match hand(push) {
+                Handed::Taken => reading.at = push.id,
+                Handed::Later => return Read::More,
+                Handed::Never => return Read::Lost,
             }
-            hand(push);
-            messages += 1;
-            weight += push.content.event.len();
-            reading.at = push.id;
         }
         reading.at = self.log.newest();
         Read::All
@@ -201,7 +205,8 @@ impl Standstill<'_> {
         {
             let cursor = Cursor {
                 at: reached,
-                left: self.log.newest(),
+                // By the clock: the newest push may be of long ago.
+                left: PushId::now().max(self.log.newest()),
                 pages: 1,
                 groups,
             };

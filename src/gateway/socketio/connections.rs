@@ -5,6 +5,7 @@
 //! would close it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -35,11 +36,11 @@ struct Table {
 }
 
 /// What is known of a session. A page may be upgraded to a websocket before it has joined the
-/// namespace, so either can come first.
+/// namespace, so either can come first; and it may leave the namespace and join it again.
 #[derive(Debug, Default)]
 struct Known {
     link: Option<Arc<Link>>,
-    /// The websocket that a session goes on over, until its page is known.
+    /// The websocket that a session that began by polling goes on over.
     wire: Option<Arc<Wire>>,
 }
 
@@ -59,8 +60,8 @@ impl Connections {
     pub(super) fn attach(&self, link: &Arc<Link>) {
         let mut known = self.lock();
         let known = known.by_sid.entry(link.sid).or_default();
-        if let Some(wire) = known.wire.take() {
-            link.goes_over(wire);
+        if let Some(wire) = &known.wire {
+            link.goes_over(Arc::clone(wire));
         }
         known.link = Some(Arc::clone(link));
     }
@@ -68,19 +69,36 @@ impl Connections {
     /// Notes that a session that began by polling goes on over `wire`.
     pub(super) fn upgraded(&self, sid: Sid, wire: Arc<Wire>) {
         let mut table = self.lock();
-        if table.by_sid.len() >= table.prune_at.max(FIRST_PRUNE) {
-            table.prune();
-        }
+        table.prune_if_long();
         let known = table.by_sid.entry(sid).or_default();
-        match &known.link {
-            Some(link) => link.goes_over(wire),
-            None => known.wire = Some(wire),
+        if known.wire.as_ref().is_some_and(|wire| wire.is_open()) {
+            // A session is upgraded once; who asks again is refused later.
+            return;
         }
+        if let Some(link) = &known.link {
+            link.goes_over(Arc::clone(&wire));
+        }
+        known.wire = Some(wire);
     }
 
     /// Forgets a page that is gone.
-    pub(super) fn detach(&self, sid: Sid) {
-        self.lock().by_sid.remove(&sid);
+    pub(super) fn detach(&self, link: &Arc<Link>) {
+        let mut table = self.lock();
+        table.prune_if_long();
+        let Entry::Occupied(mut known) = table.by_sid.entry(link.sid) else {
+            return;
+        };
+        if known
+            .get()
+            .link
+            .as_ref()
+            .is_some_and(|known| Arc::ptr_eq(known, link))
+        {
+            known.get_mut().link = None;
+        }
+        if !known.get().is_of_use() {
+            known.remove();
+        }
     }
 
     /// A connected page.
@@ -141,14 +159,21 @@ impl Connections {
 }
 
 impl Table {
-    fn prune(&mut self) {
-        self.by_sid.retain(|_, known| {
-            let wire = known.wire.as_ref();
-            known.link.is_some() || wire.is_some_and(|wire| wire.is_open())
-        });
+    fn prune_if_long(&mut self) {
+        if self.by_sid.len() < self.prune_at.max(FIRST_PRUNE) {
+            return;
+        }
+        self.by_sid.retain(|_, known| known.is_of_use());
         self.prune_at = self.by_sid.len() * 2;
         let room = self.prune_at;
         self.by_sid.shrink_to(room);
+    }
+}
+
+impl Known {
+    fn is_of_use(&self) -> bool {
+        let wire = self.wire.as_ref();
+        self.link.is_some() || wire.is_some_and(|wire| wire.is_open())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::connections::Connections;
 use crate::gateway::socketio::link::Link;
 use crate::gateway::socketio::packet::Packet;
-use crate::hub::{Audience, Egress, Pace};
+use crate::hub::{Audience, Egress, Handed, Pace};
 use crate::metrics::{Metrics, Wire};
 use crate::push::{Push, PushId};
 use crate::uid::Uid;
@@ -85,7 +85,9 @@ impl Egress for SocketIoEgress {
             && let Audience::Users(uids) = audience
         {
             for link in uids.iter().filter_map(|uid| self.link_by_sid(uid)) {
-                found.full.extend(self.hand(&link, push, &packet).err());
+                if self.put(&link, push, &packet) == Entered::Full {
+                    found.full.push(link);
+                }
             }
         }
         for link in &found.full {
@@ -148,32 +150,34 @@ fn entry(push: &Push, packet: &Packet<'_>, is_numbered: bool) -> Entry {
 }
 
 impl SocketIoEgress {
-    /// Hands one page a message, whatever rooms it is in. Between two pushes only.
-    ///
-    /// # Errors
-    /// When the page has no room for it, and has to be cut.
-    pub(super) fn hand(
-        &self,
-        link: &Arc<Link>,
-        push: &Push,
-        packet: &Packet<'_>,
-    ) -> Result<(), Arc<Link>> {
+    /// Hands one page a message that it has missed, if there is room. Between two pushes only.
+    pub(super) fn hand(&self, link: &Arc<Link>, push: &Push) -> Handed {
+        let packet = Packet::new(push);
+        if !link.ledger.has_room(packet.length(link.is_numbered())) {
+            return Handed::Later;
+        }
+        match self.put(link, push, &packet) {
+            Entered::Kept | Entered::Behind => Handed::Taken,
+            Entered::Full | Entered::Gone => Handed::Never,
+        }
+    }
+
+    /// Puts a message into one page's queue, whatever rooms it is in.
+    fn put(&self, link: &Arc<Link>, push: &Push, packet: &Packet<'_>) -> Entered {
         let is_numbered = link.is_numbered();
-        match link.ledger.enter(entry(push, packet, is_numbered)) {
-            Entered::Kept | Entered::Behind => {}
-            Entered::Full => return Err(Arc::clone(link)),
-            Entered::Gone => return Ok(()),
+        let entered = link.ledger.enter(entry(push, packet, is_numbered));
+        if matches!(entered, Entered::Full | Entered::Gone) {
+            return entered;
         }
         self.metrics.delivered(Wire::SocketIo, 1);
-        let Some(socket) = self.socket(link) else {
-            return Ok(());
-        };
-        let content = packet.content();
-        match packet.stamp(is_numbered) {
-            None => alone(&socket, event::NEW_MSG, content.raw()),
-            Some(stamp) => alone(&socket, event::NEW_MSG, &(content.raw(), stamp.raw())),
+        if let Some(socket) = self.socket(link) {
+            let content = packet.content();
+            match packet.stamp(is_numbered) {
+                None => alone(&socket, event::NEW_MSG, content.raw()),
+                Some(stamp) => alone(&socket, event::NEW_MSG, &(content.raw(), stamp.raw())),
+            }
         }
-        Ok(())
+        entered
     }
 
     /// Puts a page into a room, ours and socketioxide's. Between two pushes only.

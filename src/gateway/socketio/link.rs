@@ -45,14 +45,11 @@ impl Link {
         }
     }
 
-    /// Notes that the page's packets go over `wire` from now on. The first that is still open stays:
-    /// a session is upgraded once, and who asks again is refused later.
+    /// Notes that the page's packets go over `wire` from now on.
     pub(super) fn goes_over(&self, wire: Arc<Wire>) {
+        wire.serves(&self.ledger);
         let mut known = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.as_ref().is_some_and(|wire| wire.is_open()) {
-            wire.serves(&self.ledger);
-            *known = Some(wire);
-        }
+        *known = Some(wire);
     }
 
     pub(super) fn wire(&self) -> Option<Arc<Wire>> {

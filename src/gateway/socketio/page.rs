@@ -229,12 +229,12 @@ impl Page {
     fn is_gone(&self, end: End, reason: Reason) {
         let left = self.lock().take();
         self.house.newcomers.remove(self.link.sid);
-        self.house.egress.connections.detach(self.link.sid);
+        self.house.egress.connections.detach(&self.link);
         let Some(state) = left else { return };
         let (end, reason) = match self.link.fate() {
             Fate::Free => (end, reason),
             // It has everything that came before the goodbye.
-            Fate::SentAway => (End::Left, Reason::Stopped),
+            Fate::SentAway => (End::Stopped, Reason::Stopped),
             Fate::Slow => (End::Broken, Reason::Slow),
         };
         self.house
@@ -255,7 +255,7 @@ impl Page {
                 let arrived = self.link.arrived();
                 let reached = self.link.ledger.reached(end, arrived, rewind, handed);
                 // Who has gone does not want to be in them when it comes again.
-                let stays = end != End::Left || reason == Reason::Stopped;
+                let stays = end != End::Left;
                 let groups = talk.filter(|_| stays).map(|talk| talk.groups());
                 still.end(session, reached.max(began), groups.unwrap_or_default());
             }
@@ -280,7 +280,7 @@ fn end(reason: DisconnectReason) -> (End, Reason) {
             (End::Left, Reason::Left)
         }
         DisconnectReason::ServerNSDisconnect | DisconnectReason::ClosingServer => {
-            (End::Left, Reason::Stopped)
+            (End::Stopped, Reason::Stopped)
         }
         DisconnectReason::HeartbeatTimeout => (End::Silent, Reason::Silent),
         DisconnectReason::PacketParsingError => (End::Broken, Reason::Refused),

@@ -62,7 +62,7 @@ pub(super) fn enter(payload: &str, ledger: &Ledger) -> bool {
     let mut is_sound = true;
     for packet in packets(payload) {
         if packet.as_bytes().starts_with(MESSAGE) {
-            is_sound &= leaving.message(packet.len(), 0);
+            is_sound &= leaving.polled(packet.len());
         } else if matches!(packet, "2" | "3") {
             leaving.heartbeat();
         }

@@ -152,7 +152,7 @@ impl PageService {
         let Ok(response) = self.engine.call(slim).await;
         let (response, text) = payload::text(response.map(Body::new)).await;
         if !text.is_none_or(|text| payload::enter(&text, &link.ledger)) {
-            tracing::error!(session = %link.sid, "a message got lost on its way to a page; the page is cut");
+            tracing::debug!(session = %link.sid, "a message got lost on its way to a page");
             self.front.connections.cut(&link);
         }
         self.answer(response, &parts.method, &query).await

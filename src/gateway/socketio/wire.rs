@@ -1,7 +1,7 @@
 //! A page's websocket, watched: which messages the kernel has taken, when the page was asked for life
 //! and when it answered. Mends what arrives on the way; see [`WebsocketMender`].
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::gateway::ledger::Ledger;
 use crate::gateway::socketio::mend::WebsocketMender;
@@ -15,11 +15,18 @@ pub(super) const MESSAGE: &[u8] = br#"42["new_msg","#;
 pub(super) struct Wire {
     connection: Connection,
     arriving: Mutex<WebsocketMender>,
-    leaving: Mutex<Frames>,
-    /// Whose it is, once that is known; nothing that matters is written before.
-    ledger: OnceLock<Arc<Ledger>>,
+    leaving: Mutex<Leaving>,
     /// How many bytes had arrived when the connection ended.
     end: OnceLock<u64>,
+}
+
+/// What is written, and into whose ledger it is entered.
+#[derive(Debug, Default)]
+struct Leaving {
+    frames: Frames,
+    /// Known before anything that matters is written. A page that leaves the namespace and joins it
+    /// again has another.
+    ledger: Option<Arc<Ledger>>,
 }
 
 /// The frames that are written, found in their bytes. They are not masked.
@@ -54,14 +61,18 @@ impl Wire {
             connection,
             arriving: Mutex::default(),
             leaving: Mutex::default(),
-            ledger: OnceLock::new(),
             end: OnceLock::new(),
         })
     }
 
-    /// Enters what leaves into `ledger` from now on. The first call counts.
+    /// Enters what leaves into `ledger` from now on.
     pub(super) fn serves(&self, ledger: &Arc<Ledger>) {
-        self.ledger.get_or_init(|| Arc::clone(ledger));
+        self.leaving().ledger = Some(Arc::clone(ledger));
+    }
+
+    fn leaving(&self) -> MutexGuard<'_, Leaving> {
+        // Nothing that can panic runs under this lock.
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts to look at what goes over the connection.
@@ -86,14 +97,7 @@ impl Wire {
 
     /// How many bytes have arrived at the page's kernel; `None` where it cannot be told.
     pub(super) fn arrived(&self) -> Option<u64> {
-        let arrived = || {
-            let written = self
-                .leaving
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .written;
-            self.arrived_of(written)
-        };
+        let arrived = || self.arrived_of(self.leaving().frames.written);
         self.end.get().copied().or_else(arrived)
     }
 
@@ -109,14 +113,15 @@ impl Tap for Wire {
         let mut arriving = self.arriving.lock().unwrap_or_else(PoisonError::into_inner);
         let is_alive = arriving.filter(bytes);
         drop(arriving);
-        if is_alive && let Some(ledger) = self.ledger.get() {
+        if is_alive && let Some(ledger) = self.leaving().ledger.clone() {
             ledger.answered();
         }
     }
 
     fn wrote(&self, bytes: &[u8]) {
-        let mut frames = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(ledger) = self.ledger.get() else {
+        let mut guard = self.leaving();
+        let Leaving { frames, ledger } = &mut *guard;
+        let Some(ledger) = ledger else {
             frames.read(bytes, |_, _| {});
             return;
         };
@@ -132,19 +137,17 @@ impl Tap for Wire {
         if leaving.is_long() {
             leaving.arrived(self.arrived_of(frames.written));
         }
-        drop((leaving, frames));
+        drop(leaving);
+        drop(guard);
         if !is_sound {
-            tracing::error!("a message got lost on its way to a page; the page is cut");
+            // Only a page that fills its own queue with answers comes to this.
+            tracing::debug!("a message got lost on its way to a page; the page is cut");
             self.connection.cut();
         }
     }
 
     fn ended(&self, unacknowledged: Option<u64>) {
-        let written = self
-            .leaving
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .written;
+        let written = self.leaving().frames.written;
         if let Some(missing) = unacknowledged {
             self.end.get_or_init(|| written.saturating_sub(missing));
         }

@@ -9,9 +9,9 @@ use crate::gateway::parcels::Parcels;
 use crate::gateway::rooms::Room;
 use crate::gateway::uid_socket::UidSocket;
 use crate::gateway::websocket::{Member, Outbox, text_message};
-use crate::hub::{Read, Reading, Recovered, Session, Standstill};
+use crate::hub::{Handed, Read, Reading, Recovered, Session, Standstill};
 use crate::metrics::Reason;
-use crate::push::PushId;
+use crate::push::{Push, PushId};
 use crate::uid::Uid;
 
 /// How long a page that has much to catch up with is left to read before it gets more.
@@ -86,14 +86,14 @@ impl Presence {
                 let (parcels, reading) = &mut **unpacking;
                 if !parcels.fetch().await {
                     self.standing = Standing::Reading(Box::new(reading.clone()));
-                } else if outbox.room().0 == 0 {
-                    tokio::time::sleep(BREATH).await;
                 } else {
-                    dialect.hub.between_pushes(|still| {
-                        parcels.give(outbox.room(), reading.at, still, |push| {
-                            outbox.push(text_message(push), push).is_taken
-                        })
+                    let hub = &dialect.hub;
+                    let given = hub.between_pushes(|still| {
+                        parcels.give(reading.at, still, |push| hand(outbox, push))
                     });
+                    if given == Read::More {
+                        tokio::time::sleep(BREATH).await;
+                    }
                     return;
                 }
             }
@@ -109,9 +109,10 @@ impl Presence {
         let Standing::Reading(reading) = &mut self.standing else {
             return;
         };
-        let read = still.read(reading, outbox.room(), |push| {
-            self.replayed += 1;
-            outbox.push(text_message(push), push);
+        let read = still.read(reading, |push| {
+            let handed = hand(outbox, push);
+            self.replayed += u64::from(handed == Handed::Taken);
+            handed
         });
         match (read, &reading.uid) {
             (Read::All, Some(uid)) => {
@@ -130,7 +131,8 @@ impl Presence {
     /// The page is gone. What it has for certain is where its user's next page begins.
     pub(super) fn end(self, dialect: &UidSocket, reason: Reason, arrived: Option<u64>) {
         let end = match reason {
-            Reason::Left | Reason::Stopped => End::Left,
+            Reason::Left => End::Left,
+            Reason::Stopped => End::Stopped,
             Reason::Silent => End::Silent,
             Reason::Broken | Reason::Slow | Reason::Refused => End::Broken,
         };
@@ -144,5 +146,16 @@ impl Presence {
             still.end(self.session, reached.max(self.began), Vec::new());
             drop(self.standing);
         });
+    }
+}
+
+fn hand(outbox: &Outbox, push: &Push) -> Handed {
+    let frame = text_message(push);
+    if !outbox.has_room(frame.len()) {
+        Handed::Later
+    } else if outbox.push(frame, push).is_taken {
+        Handed::Taken
+    } else {
+        Handed::Never
     }
 }

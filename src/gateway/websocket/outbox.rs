@@ -95,14 +95,14 @@ impl Outbox {
         self.ledger.get().map(|ledger| &**ledger)
     }
 
-    /// How many messages, and bytes of them, may be added until it is half full.
-    pub(crate) fn room(&self) -> (usize, usize) {
+    /// Whether a message of so many bytes may be added while the page catches up: what is live needs
+    /// room too.
+    pub(crate) fn has_room(&self, length: usize) -> bool {
         let state = self.lock();
-        let messages = (self.bounds.messages / 2).saturating_sub(state.frames.len());
-        (
-            messages,
-            (self.bounds.bytes / 2).saturating_sub(state.bytes),
-        )
+        let Bounds { messages, bytes } = self.bounds;
+        state.end.is_some()
+            || state.frames.is_empty()
+            || (state.frames.len() < messages / 2 && state.bytes + length <= bytes / 2)
     }
 
     /// Adds a frame that is no message.

@@ -16,10 +16,9 @@ use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::claim::Claim;
 use crate::gateway::socketio::egress::{Place, alone};
 use crate::gateway::socketio::newcomers::Newcomer;
-use crate::gateway::socketio::packet::Packet;
 use crate::gateway::socketio::page::{BREATH, Page, State};
 use crate::gateway::socketio::talk::Rest;
-use crate::hub::{Audience, Beginning, Read, Reading, Recovered, Session, Standstill};
+use crate::hub::{Audience, Beginning, Handed, Read, Reading, Recovered, Session, Standstill};
 use crate::metrics::Reason;
 use crate::push::PushId;
 use crate::uid::Uid;
@@ -271,15 +270,14 @@ impl Page {
         let at = guard.as_mut().and_then(|state| state.standing.read_up_to());
         let Some(at) = at else { return false };
         let egress = &self.house.egress;
-        let is_kept = self.house.lobby.hub.between_pushes(|still| {
-            parcels.give(self.link.ledger.room(), at, still, |push| {
-                egress.hand(&self.link, push, &Packet::new(push)).is_ok()
-            })
-        });
-        if !is_kept {
+        let given =
+            self.house.lobby.hub.between_pushes(|still| {
+                parcels.give(at, still, |push| egress.hand(&self.link, push))
+            });
+        if given == Read::Lost {
             egress.connections.cut(&self.link);
         }
-        is_kept
+        given != Read::Lost
     }
 
     /// `None` when the page is gone.
@@ -315,18 +313,15 @@ impl Page {
         read
     }
 
-    fn hand(&self, reading: &mut Reading, still: &Standstill<'_>, handed: &mut u64) -> Read {
+    fn hand(&self, reading: &mut Reading, still: &Standstill<'_>, taken: &mut u64) -> Read {
         let egress = &self.house.egress;
-        let mut full = None;
-        let read = still.read(reading, self.link.ledger.room(), |push| {
-            *handed += 1;
-            full = egress.hand(&self.link, push, &Packet::new(push)).err();
+        let read = still.read(reading, |push| {
+            let handed = egress.hand(&self.link, push);
+            *taken += u64::from(handed == Handed::Taken);
+            handed
         });
         if read == Read::Lost {
             egress.give_up(&self.link, reading.at);
-        }
-        if full.is_some() {
-            egress.connections.cut(&self.link);
         }
         read
     }
