@@ -3,12 +3,14 @@
 pub(crate) mod chat;
 pub(crate) mod figures;
 pub(crate) mod http;
+pub(crate) mod listener;
 pub(crate) mod page;
 pub(crate) mod parcels;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod raw;
 pub(crate) mod records;
+pub(crate) mod recovery;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -347,6 +347,11 @@ impl Page {
 
     /// Leaves as a closed tab does.
     pub(crate) async fn leaves(mut self) {
+        self.says_goodbye().await;
+    }
+
+    /// The same, by a page that reads on until it is answered.
+    pub(crate) async fn says_goodbye(&mut self) {
         match &mut self.wire {
             Wire::Websocket(websocket) => drop(websocket.as_mut().close(None).await),
             Wire::Polling { .. } => drop(self.tries_to_send(&["1"]).await),

@@ -110,6 +110,33 @@ impl Process {
         within("the end of the log", counting).await
     }
 
+    /// Ends it in good order. Gives what it has logged that a healthy run has not: errors, and
+    /// panics, which are no line of the log.
+    pub(crate) async fn faults_till_the_end(&mut self) -> Vec<String> {
+        self.signal("TERM").await;
+        let reading = async {
+            let mut faults = Vec::new();
+            while let Some(line) = self.log.next_line().await.expect("the log is text") {
+                if line.contains(r#""level":"ERROR""#) || !line.starts_with('{') {
+                    faults.push(line);
+                }
+            }
+            faults
+        };
+        within("the end of the log", reading).await
+    }
+
+    /// How much memory it has, in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let id = self.child.id().expect("the process runs");
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"));
+        let status = status.expect("the process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("a number");
+        kib * 1024
+    }
+
     /// Waits until the process has ended.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
         let ended = within("the end of the process", self.child.wait()).await;
