@@ -27,6 +27,7 @@ mod presence;
 mod push;
 mod raw_frames;
 mod recovery;
+mod recovery_edges;
 mod recovery_groups;
 mod recovery_load;
 mod recovery_race;

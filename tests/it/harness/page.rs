@@ -210,6 +210,14 @@ impl Page {
         http.answer_or_end().await.map(|answer| answer.status)
     }
 
+    /// Polls, and does not read the answer.
+    pub(crate) async fn polls_without_reading(&mut self) {
+        let Wire::Polling { http, target } = &mut self.wire else {
+            panic!("a websocket does not poll");
+        };
+        http.get(target).await;
+    }
+
     /// Goes on over another TCP connection, as browsers do as they like.
     pub(crate) async fn takes_another_connection(&mut self) {
         let Wire::Polling { http, .. } = &mut self.wire else {

@@ -1,0 +1,65 @@
+//! What pages miss at the edges of the window, of an answer and of a queue.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::eventually;
+use crate::harness::page::{DIALECTS, EIO3_POLLING, EIO4_POLLING, EIO4_WEBSOCKET};
+use crate::harness::recovery::{comes_back, recovering_with, server_is_left};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_leaves_after_a_long_quiet_gets_what_came_meanwhile() {
+    let window = Duration::from_secs(2);
+    let server = recovering_with(|config| config.recovery.window = window);
+    let page = server.login_by(EIO4_WEBSOCKET, "alice").await;
+    let since = Instant::now();
+    eventually("the window to pass without a push", async || {
+        since.elapsed() > window
+    })
+    .await;
+    page.leaves().await;
+    server_is_left(&server).await;
+    assert_eq!(server.push("alice", "meanwhile").await, "offline");
+    let mut page = comes_back(&server, EIO4_WEBSOCKET, "alice").await;
+    page.receives("meanwhile").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_polls_and_is_cut_gets_again_the_answer_that_it_never_read() {
+    for dialect in [EIO3_POLLING, EIO4_POLLING] {
+        let server = recovering_with(|config| config.socketio.max_queue = 32);
+        let mut page = server.login_by(dialect, "alice").await;
+        page.polls_without_reading().await;
+        assert_eq!(server.push("alice", "0").await, "ok");
+        page.resets();
+        let mut pushed = 1;
+        while server.pages().await > 0 {
+            server.push("alice", &pushed.to_string()).await;
+            pushed += 1;
+        }
+        let mut page = comes_back(&server, dialect, "alice").await;
+        for number in 0..pushed {
+            page.receives(&number.to_string()).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_longer_on_the_wire_than_in_memory_is_caught_up_with() {
+    for dialect in DIALECTS {
+        let server = recovering_with(|config| {
+            config.socketio.max_queue_bytes = bytesize::ByteSize::kib(64);
+        });
+        let page = server.login_by(dialect, "alice").await;
+        page.leaves().await;
+        server_is_left(&server).await;
+        // Four bytes a character, and twelve in a packet.
+        let content = |n: usize| format!("{n} {}", "😀".repeat(100));
+        for n in 0..200 {
+            server.push("alice", &content(n)).await;
+        }
+        let mut page = comes_back(&server, dialect, "alice").await;
+        for n in 0..200 {
+            page.receives(&content(n)).await;
+        }
+    }
+}
