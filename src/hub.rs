@@ -12,6 +12,7 @@
 mod backlog;
 mod commits;
 mod cursors;
+mod evicted;
 mod groups;
 mod log;
 mod queue;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::config;
 use crate::group::Group;
 use crate::hub::cursors::Cursors;
+use crate::hub::evicted::Evicted;
 use crate::push::{Push, PushId, Target};
 use crate::uid::Uid;
 
@@ -38,6 +39,7 @@ pub(super) struct Log {
     by_key: HashMap<Key, VecDeque<PushId>>,
     everyone: VecDeque<PushId>,
     pub(super) cursors: Cursors,
+    pub(super) evicted: Evicted,
     /// The newest of what is kept on disk, of what was accepted.
     pub(super) newest_parcel: PushId,
 }
@@ -80,6 +82,7 @@ impl Log {
             by_key: HashMap::new(),
             everyone: VecDeque::new(),
             cursors: Cursors::default(),
+            evicted: Evicted::new(now),
             // What earlier processes have kept is older.
             newest_parcel: now,
         }
@@ -163,10 +166,12 @@ impl Log {
         match &push.target {
             Target::Everyone => {
                 self.everyone.pop_front();
+                self.evicted.everyone = push.id;
             }
             Target::Users(uids) => {
                 for uid in uids {
                     self.unindex_key(&Key::User(uid.clone()));
+                    self.evicted.note(uid.clone(), push.id);
                 }
             }
             Target::Group(group) => self.unindex_key(&Key::Group(group.clone())),
@@ -220,7 +225,7 @@ impl Log {
 
     /// Takes up what an earlier process has left: it was complete after `floor`, and nothing was
     /// accepted between its end and now.
-    pub(super) fn take_up(&mut self, floor: PushId, newest: PushId, pushes: Vec<Push>) {
+    pub(super) fn take_up(&mut self, (floor, newest): (PushId, PushId), pushes: Vec<Push>) {
         self.newest = self.newest.max(newest);
         self.floor = floor;
         for push in pushes {

@@ -120,12 +120,6 @@ impl Standstill<'_> {
     /// and then where the user's last page left.
     pub fn begin(&mut self, uid: &Uid, since: Option<PushId>) -> Beginning {
         let newest = self.log.newest();
-        // Where nothing is recovered, nothing is known of what was.
-        let floor = if self.log.is_on() {
-            self.log.floor()
-        } else {
-            newest
-        };
         let known = match since {
             Some(since) => Some((since, Vec::new())),
             None => self.log.cursors.take(uid),
@@ -137,11 +131,17 @@ impl Standstill<'_> {
                 groups: Vec::new(),
             };
         };
-        // No number of ours is greater than the newest.
-        let is_known = since >= floor && since <= newest;
+        let floor = self.log.floor();
+        let misses_nothing = since >= floor || since >= self.log.evicted.last_for(uid);
+        // No number of ours is greater than the newest. Where nothing is recovered, all is new.
+        let is_whole = self.log.is_on() && since <= newest && misses_nothing;
         Beginning {
-            after: if is_known { since } else { floor },
-            recovered: if is_known {
+            after: match (self.log.is_on(), is_whole) {
+                (false, _) => newest,
+                (true, true) => since.max(floor),
+                (true, false) => floor,
+            },
+            recovered: if is_whole {
                 Recovered::Whole
             } else {
                 Recovered::Partly

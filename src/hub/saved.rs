@@ -45,6 +45,8 @@ enum Line {
         version: u32,
         floor: u64,
         newest: u64,
+        everyone: u64,
+        others: u64,
     },
     Push(SavedPush),
     Cursor {
@@ -54,6 +56,7 @@ enum Line {
         pages: usize,
         groups: Vec<String>,
     },
+    Evicted(String, u64),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,7 +98,11 @@ impl Hub {
             version: VERSION,
             floor: log.floor().0,
             newest: log.newest().0,
+            everyone: log.evicted.everyone.0,
+            others: log.evicted.others.0,
         };
+        let evicted = log.evicted.iter();
+        let evicted = evicted.map(|(uid, id)| Line::Evicted(uid.as_str().to_owned(), id.0));
         let pushes = log.entries().filter_map(|push| saved(push)).map(Line::Push);
         let cursors = log.cursors.iter().map(|(uid, cursor)| Line::Cursor {
             uid: uid.as_str().to_owned(),
@@ -105,7 +112,12 @@ impl Hub {
             groups: cursor.groups.iter().map(ToString::to_string).collect(),
         });
         let mut parts = vec![Vec::new()];
-        for line in [head].into_iter().chain(pushes).chain(cursors) {
+        for line in [head]
+            .into_iter()
+            .chain(evicted)
+            .chain(pushes)
+            .chain(cursors)
+        {
             if parts.last().is_some_and(|part| part.len() > PART) {
                 parts.push(Vec::new());
             }
@@ -131,6 +143,8 @@ impl Hub {
             version,
             floor,
             newest,
+            everyone,
+            others,
         } = serde_json::from_slice(head)?
         else {
             return Err(SavedError::NoHead);
@@ -138,10 +152,11 @@ impl Hub {
         if version != VERSION {
             return Err(SavedError::Version(version));
         }
-        let (mut pushes, mut cursors) = (Vec::new(), Vec::new());
+        let (mut pushes, mut cursors, mut evicted) = (Vec::new(), Vec::new(), Vec::new());
         for line in lines.filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line)? {
                 Line::Head { .. } => return Err(SavedError::NoHead),
+                Line::Evicted(uid, id) => evicted.push((Uid::parse(&uid)?, PushId(id))),
                 Line::Push(push) => pushes.push(taken_up(push)?),
                 Line::Cursor {
                     uid,
@@ -167,7 +182,12 @@ impl Hub {
         for (uid, cursor) in cursors {
             log.cursors.put(uid, cursor);
         }
-        log.take_up(PushId(floor), PushId(newest), pushes);
+        log.evicted.everyone = PushId(everyone);
+        log.evicted.others = PushId(others);
+        for (uid, id) in evicted {
+            log.evicted.note(uid, id);
+        }
+        log.take_up((PushId(floor), PushId(newest)), pushes);
         Ok(count)
     }
 }

@@ -124,3 +124,26 @@ async fn a_login_object_that_cannot_be_meant_is_answered_with_what_is_wrong() {
     assert_eq!(server.push("7", "hi").await, "ok");
     assert_eq!(next_numbered(&mut page).await.0, "hi");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_last_message_is_old_misses_nothing_when_the_log_has_forgotten_others() {
+    let server = recovering_with(|config| {
+        config.recovery.max_bytes = bytesize::ByteSize::kib(64);
+    });
+    let mut page = server.connect().await;
+    logs_in_with(&mut page, json!({"uid": "alice"})).await;
+    server.push("alice", "one").await;
+    let one = number_of(&mut page, "one").await;
+    for _ in 0..20 {
+        server.push("bob", &"x".repeat(10_000)).await;
+    }
+    let mut again = server.connect().await;
+    let answer = logs_in_with(&mut again, json!({"uid": "alice", "since": one})).await;
+    assert_eq!(answer["recovered"], true, "{answer}");
+    for _ in 0..20 {
+        server.push("alice", &"x".repeat(10_000)).await;
+    }
+    let mut late = server.connect().await;
+    let answer = logs_in_with(&mut late, json!({"uid": "alice", "since": one})).await;
+    assert_eq!(answer["recovered"], false, "{answer}");
+}

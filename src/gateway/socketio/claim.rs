@@ -5,6 +5,7 @@ use socketioxide::extract::SocketRef;
 use socketioxide::{ProtocolVersion, TransportType};
 
 use crate::auth::{Auth, Refused};
+use crate::gateway::parcels::Since;
 use crate::php::PhpValue;
 use crate::push::PushId;
 use crate::uid::Uid;
@@ -22,7 +23,7 @@ pub(super) enum InvalidClaim {
     #[error("the token is not for this uid")]
     OtherUid,
     /// It is no number of ours.
-    #[error("since is neither a whole number nor null")]
+    #[error("since is not an id that a message, or a login, came with")]
     Since,
     /// It gives no right to a uid.
     #[error(transparent)]
@@ -38,7 +39,7 @@ pub(super) struct Claim {
     /// has everything: it logged in with an object.
     pub(super) is_numbered: bool,
     /// Up to which it has.
-    pub(super) since: Option<PushId>,
+    pub(super) since: Option<Since>,
 }
 
 impl Claim {
@@ -80,14 +81,17 @@ impl Claim {
     }
 }
 
-/// A number, or the same as a text, as pages keep it in their storage.
-fn since(sent: Option<Value>) -> Result<Option<PushId>, InvalidClaim> {
-    let number = match sent {
+/// What a page was told, or the same as a text, as pages keep it in their storage.
+fn since(sent: Option<Value>) -> Result<Option<Since>, InvalidClaim> {
+    let since = match sent {
         None | Some(Value::Null) => return Ok(None),
         Some(Value::String(text)) => text.parse().ok(),
-        Some(sent) => sent.as_u64(),
+        Some(sent) => sent.as_u64().map(|id| Since {
+            id: PushId(id),
+            parcel: None,
+        }),
     };
-    number.map(|id| Some(PushId(id))).ok_or(InvalidClaim::Since)
+    since.map(Some).ok_or(InvalidClaim::Since)
 }
 
 /// The uid that a page may have: its claim is PHP's string cast of what it sent, untrimmed. `None`

@@ -151,12 +151,11 @@ fn entry(push: &Push, packet: &Packet<'_>, is_numbered: bool) -> Entry {
 
 impl SocketIoEgress {
     /// Hands one page a message that it has missed, if there is room. Between two pushes only.
-    pub(super) fn hand(&self, link: &Arc<Link>, push: &Push) -> Handed {
-        let packet = Packet::new(push);
+    pub(super) fn hand(&self, link: &Arc<Link>, push: &Push, packet: &Packet<'_>) -> Handed {
         if !link.ledger.has_room(packet.length(link.is_numbered())) {
             return Handed::Later;
         }
-        match self.put(link, push, &packet) {
+        match self.put(link, push, packet) {
             Entered::Kept | Entered::Behind => Handed::Taken,
             Entered::Full | Entered::Gone => Handed::Never,
         }

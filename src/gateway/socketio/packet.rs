@@ -5,15 +5,18 @@ use std::cell::OnceCell;
 
 use serde::Serialize;
 
+use crate::gateway::parcels::Since;
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::wire::MESSAGE;
-use crate::push::{Push, PushId, Recorded};
+use crate::push::{Push, Recorded};
 use crate::uid::Uid;
 
 /// See the module's text.
 #[derive(Debug)]
 pub(super) struct Packet<'a> {
     push: &'a Push,
+    /// Where a page stands that has it; `None` where its number tells.
+    since: Option<Since>,
     content: OnceCell<AsciiJson>,
     plain: OnceCell<Option<AsciiJson>>,
     numbered: OnceCell<AsciiJson>,
@@ -30,7 +33,7 @@ struct RecordStamp<'a> {
 /// What a page is told of a message that will say up to which it has everything.
 #[derive(Debug, Serialize)]
 struct NumberStamp<'a> {
-    id: u64,
+    id: Since,
     ts: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<&'a str>,
@@ -40,8 +43,13 @@ struct NumberStamp<'a> {
 
 impl<'a> Packet<'a> {
     pub(super) fn new(push: &'a Push) -> Self {
+        Self::since(push, None)
+    }
+
+    pub(super) fn since(push: &'a Push, since: Option<Since>) -> Self {
         Self {
             push,
+            since,
             content: OnceCell::new(),
             plain: OnceCell::new(),
             numbered: OnceCell::new(),
@@ -57,7 +65,10 @@ impl<'a> Packet<'a> {
     /// The second, if there is one.
     pub(super) fn stamp(&self, is_numbered: bool) -> Option<&AsciiJson> {
         if is_numbered {
-            return Some(self.numbered.get_or_init(|| number_stamp(self.push)));
+            return Some(
+                self.numbered
+                    .get_or_init(|| number_stamp(self.push, self.since)),
+            );
         }
         let stamp = || self.push.record.as_ref().map(record_stamp);
         self.plain.get_or_init(stamp).as_ref()
@@ -79,16 +90,15 @@ fn record_stamp(record: &Recorded) -> AsciiJson {
     })
 }
 
-fn number_stamp(push: &Push) -> AsciiJson {
+fn number_stamp(push: &Push, since: Option<Since>) -> AsciiJson {
     let record = push.record.as_ref();
-    // What has waited for longer than the log reaches is known by the number under which it waited.
-    let id = match push.parcel {
-        Some(parcel) if push.id == PushId::default() => parcel,
-        Some(_) | None => push.id,
-    };
+    let id = since.unwrap_or(Since {
+        id: push.id,
+        parcel: None,
+    });
     AsciiJson::of(&NumberStamp {
-        id: id.0,
-        ts: id.millis(),
+        id,
+        ts: id.parcel.unwrap_or(id.id).millis(),
         from: record
             .and_then(|record| record.sender.as_ref())
             .map(Uid::as_str),

@@ -10,12 +10,13 @@ use socketioxide::extract::{AckSender, SocketRef};
 
 use crate::gateway::event;
 use crate::gateway::ledger::End;
-use crate::gateway::parcels::Parcels;
+use crate::gateway::parcels::{Parcels, Since};
 use crate::gateway::rooms::Room;
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::claim::Claim;
 use crate::gateway::socketio::egress::{Place, alone};
 use crate::gateway::socketio::newcomers::Newcomer;
+use crate::gateway::socketio::packet::Packet;
 use crate::gateway::socketio::page::{BREATH, Page, State};
 use crate::gateway::socketio::talk::Rest;
 use crate::hub::{Audience, Beginning, Handed, Read, Reading, Recovered, Session, Standstill};
@@ -50,7 +51,7 @@ struct Answer<'a> {
     recovered: Option<bool>,
     /// It gets everything after this one: what to say at its next login, until a message comes.
     #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<u64>,
+    since: Option<Since>,
     /// The same, where it is later than the page had asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest: Option<u64>,
@@ -159,12 +160,8 @@ impl Page {
         }
         // In one step: who is counted is found by every push that comes after.
         let (parcels, read) = self.house.lobby.hub.between_pushes(|still| {
-            let backlog = self.house.lobby.backlog.as_ref();
-            let parcels = claim
-                .uid
-                .as_ref()
-                .and_then(|uid| Parcels::of(backlog, (uid, claim.since), &self.link.ledger, still));
-            tell(self.begin(state, claim, socket, still));
+            let (answer, parcels) = self.begin(state, claim, socket, still);
+            tell(answer);
             let read = match parcels {
                 // They come first.
                 Some(_) => Read::More,
@@ -186,10 +183,11 @@ impl Page {
         claim: Claim,
         socket: &SocketRef,
         still: &mut Standstill<'_>,
-    ) -> AsciiJson {
+    ) -> (AsciiJson, Option<Parcels>) {
         let newest = still.newest();
+        let since = claim.since.map(|since| since.id);
         let beginning = match &claim.uid {
-            Some(uid) => self.beginning(uid, claim.since, still),
+            Some(uid) => self.beginning(uid, since, still),
             None => Beginning {
                 after: newest,
                 recovered: Recovered::New,
@@ -217,9 +215,14 @@ impl Page {
         if beginning.recovered == Recovered::Partly {
             self.house.lobby.metrics.not_recovered();
         }
-        let answer = Answer::begun(claim.uid.as_ref(), &beginning);
+        let backlog = self.house.lobby.backlog.as_ref();
+        let parcels = claim.uid.as_ref().and_then(|uid| {
+            let page = (uid, claim.since);
+            Parcels::of(backlog, page, beginning.recovered, &self.link.ledger, still)
+        });
+        let answer = Answer::begun(claim.uid.as_ref(), &beginning, parcels.as_ref());
         state.session = Some(self.house.lobby.hub.login(claim.uid));
-        answer
+        (answer, parcels)
     }
 
     /// Where a page of `uid` begins. One that does not say is not known from the user's other pages,
@@ -270,10 +273,13 @@ impl Page {
         let at = guard.as_mut().and_then(|state| state.standing.read_up_to());
         let Some(at) = at else { return false };
         let egress = &self.house.egress;
-        let given =
-            self.house.lobby.hub.between_pushes(|still| {
-                parcels.give(at, still, |push| egress.hand(&self.link, push))
-            });
+        let given = self.house.lobby.hub.between_pushes(|still| {
+            parcels.give(at, still, |push| {
+                let parcel = push.parcel;
+                let packet = Packet::since(push, Some(Since { id: at, parcel }));
+                egress.hand(&self.link, push, &packet)
+            })
+        });
         if given == Read::Lost {
             egress.connections.cut(&self.link);
         }
@@ -316,7 +322,7 @@ impl Page {
     fn hand(&self, reading: &mut Reading, still: &Standstill<'_>, taken: &mut u64) -> Read {
         let egress = &self.house.egress;
         let read = still.read(reading, |push| {
-            let handed = egress.hand(&self.link, push);
+            let handed = egress.hand(&self.link, push, &Packet::new(push));
             *taken += u64::from(handed == Handed::Taken);
             handed
         });
@@ -354,16 +360,20 @@ impl Newcomer for Page {
 }
 
 impl<'a> Answer<'a> {
-    fn begun(uid: Option<&'a Uid>, beginning: &Beginning) -> AsciiJson {
+    fn begun(uid: Option<&'a Uid>, beginning: &Beginning, parcels: Option<&Parcels>) -> AsciiJson {
         let Beginning {
             after, recovered, ..
         } = *beginning;
+        let plain = Since {
+            id: after,
+            parcel: None,
+        };
         AsciiJson::of(&Self {
             ok: true,
             error: None,
             uid: uid.map(Uid::as_str),
             recovered: Some(recovered != Recovered::Partly),
-            since: Some(after.0),
+            since: Some(parcels.map_or(plain, |parcels| parcels.since(after))),
             oldest: (recovered == Recovered::Partly).then_some(after.0),
         })
     }
