@@ -1,6 +1,6 @@
-// Owns the proof that README.md is true where it can be run: its pushes, its settings,
-// its benchmark, its pages, its tokens and the table of the chat's messages, each taken from
-// the text as it stands there. Also keeps README.zh.md in step with it: same commands, same
+// Owns the proof that README.md is true where it can be run: its pushes, its settings, what it
+// promises of pages that come back, its benchmark, its pages, its tokens and the tables of the chat's
+// messages and of logins with an object, each taken from the text as it stands there. Also keeps README.zh.md in step with it: same commands, same
 // shape, same figures.
 
 import assert from 'node:assert/strict';
@@ -12,7 +12,9 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
-import { DEADLINE_MS, REPOSITORY, afterwards, connect, launchChromium, startServer, within } from './harness.mjs';
+import { client } from '../../benches/cuts/page.mjs';
+import { CUTS } from '../../benches/cuts/paths.mjs';
+import { DEADLINE_MS, REPOSITORY, VERSIONS, afterwards, connect, launchChromium, startServer, within } from './harness.mjs';
 import { Page } from './page.mjs';
 
 const BINARY = path.resolve(process.env.CAMPANILE_BIN || `${REPOSITORY}target/release/campanile`);
@@ -285,6 +287,229 @@ test('the HTML snippet logs a page of Chromium in, and it prints the online coun
   assert.equal(await server.push({ to: 'alice', content: '<b>你好</b>' }), 'ok');
   await page.receives('&lt;b&gt;你好&lt;/b&gt;');
   assert.deepEqual(errors, []);
+});
+
+const SINCE = 'A page that says where it was';
+
+/** How long a path lets nothing through. Clients come back after half a second at the soonest. */
+const AWAY_MS = 400;
+
+test('the table on what is kept gives the defaults', async (t) => {
+  const { sh } = await shell(t);
+  const printed = {};
+  let part;
+  for (const line of (await succeeds(sh('campanile config'), 'config')).split('\n')) {
+    const [, name] = /^\[(\w+)\]$/.exec(line) ?? [];
+    const [, key, value] = /^(\w+) = "?([^"]*)"?$/.exec(line) ?? [];
+    if (name) part = name;
+    if (key) printed[`${part}.${key}`] = value;
+  }
+  const codes = (cell) => cell.match(/`[^`]+`/g).map((code) => code.slice(1, -1));
+  const rows = tableRows(section('Nothing is lost').split('\n### ')[0]).filter(([name]) => /^`[a-z]+\./.test(name));
+  assert.equal(rows.length, 8);
+  for (const [names, values] of rows) assert.deepEqual(codes(names).map((name) => printed[name]), codes(values));
+});
+
+/** The page that says where it was, with a client of Node and over a path that can be cut: what it prints, and its reloads. */
+async function sincePage(t, version, server) {
+  const way = await CUTS.proxy(server.socketio);
+  afterwards(t, () => way.close());
+  const page = new Page(`since, ${version}`, 'polling then upgrade', server);
+  page.way = way;
+  page.reloads = 0;
+  const io = (url) => {
+    const socket = client(version)(url, { forceNew: true });
+    afterwards(t, () => socket.disconnect());
+    return socket;
+  };
+  const code = addressed(snippet(SINCE, 'js').join('\n'), { socketio: { port: Number(new URL(way.url).port) } });
+  const print = (text) => page.told('new_msg', [text]);
+  const reload = () => { page.reloads += 1; page.told('reload'); };
+  new Function('io', 'location', 'console', code)(io, { reload }, { log: print, error: print });
+  await online(server, 'alice');
+  return page;
+}
+
+/** Pushes to alice until she is not there; gives what was pushed. */
+async function pushUntilOffline(server) {
+  const pushed = [];
+  const end = performance.now() + DEADLINE_MS;
+  for (let answer; answer !== 'offline';) {
+    assert.ok(performance.now() < end, 'alice is noticed to be away');
+    pushed.push(`missed ${pushed.length}`);
+    answer = await server.push({ to: 'alice', content: pushed.at(-1) });
+  }
+  return pushed;
+}
+
+for (const version of VERSIONS) {
+  test(`the page that says where it was is cut and gets exactly what it missed, client ${version}`, async (t) => {
+    const server = await ownServer(t);
+    const page = await sincePage(t, version, server);
+    const all = ['before'];
+    assert.equal(await server.push({ to: 'alice', content: 'before' }), 'ok');
+    await page.receives('before');
+    for (let cut = 0; cut < 2; cut += 1) {
+      page.way.cut(AWAY_MS);
+      all.push(...await pushUntilOffline(server), `to everyone ${cut}`);
+      assert.equal(await server.push({ to: '', content: `to everyone ${cut}` }), 'ok');
+      await page.receives(`to everyone ${cut}`);
+    }
+    assert.equal(await server.push({ to: 'alice', content: 'live' }), 'ok');
+    await page.receives('live');
+    assert.deepEqual([page.messages, page.reloads], [[...all, 'live'], 0]);
+  });
+
+  test(`the page that says where it was reloads when the log has forgotten it, client ${version}`, async (t) => {
+    const server = await ownServer(t, ['recovery.max_bytes=64 KiB']);
+    const page = await sincePage(t, version, server);
+    page.way.cut(AWAY_MS);
+    await pushUntilOffline(server);
+    for (let i = 0; i < 20; i += 1) await server.push({ to: 'alice', content: 'x'.repeat(10_000) });
+    await page.until('a reload', () => page.reloads > 0);
+    assert.equal(page.reloads, 1);
+  });
+}
+
+/** The JSON examples of the table of logins with an object. */
+function loginExamples() {
+  const rows = tableRows(section(SINCE)).slice(2).map(([code]) => code.slice(1, -1));
+  const [login, whole, partly, refused, beside] = rows;
+  assert.equal(rows.length, 5);
+  return { login, whole, partly, refused, beside };
+}
+
+/** A stock page of Node, to be spoken to as the test likes. */
+function bareSocket(t, version, server, options = {}) {
+  const socket = client(version)(`http://127.0.0.1:${server.socketio.port}`, { forceNew: true, ...options });
+  afterwards(t, () => socket.disconnect());
+  const next = (event) => within(DEADLINE_MS, new Promise((resolve) => { socket.once(event, (...told) => resolve(told)); }), () => event);
+  const login = (object) => within(DEADLINE_MS, new Promise((resolve) => { socket.emit('login', object, resolve); }), () => 'an answer');
+  return { next, login };
+}
+
+test('logins with an object are answered as the table says, and new_msg comes with what it says', async (t) => {
+  const { login, whole, partly, refused, beside } = loginExamples();
+  assert.deepEqual(login.match(/"\w+"/g), ['"uid"', '"token"', '"since"']);
+  const server = await ownServer(t, ['recovery.max_bytes=64 KiB', ...SIGNED]);
+  const first = bareSocket(t, '4.x', server);
+  await first.next('connect');
+  assertAlike(await first.login({}), refused);
+  assertAlike(await first.login({ uid: 'alice' }), refused);
+  assertAlike(await first.login({ uid: 'bob', token: await token('alice') }), refused);
+  const answer = await first.login({ uid: 'alice', token: await token('alice') });
+  assertAlike(answer, whole);
+  assert.deepEqual([answer.uid, answer.recovered], ['alice', true]);
+  const message = first.next('new_msg');
+  assert.equal(await server.push({ to: 'alice', content: 'hello' }), 'ok');
+  const [content, meta] = await message;
+  assert.equal(content, 'hello');
+  assertAlike(meta, beside);
+  assert.ok(Math.abs(meta.ts - Date.now()) < DEADLINE_MS && meta.id > answer.since);
+  const again = bareSocket(t, '1.7.4', server);
+  await again.next('connect');
+  const missed = again.next('new_msg');
+  const told = await again.login({ uid: 'alice', token: await token('alice'), since: answer.since });
+  assertAlike(told, whole);
+  assert.equal(told.since, answer.since);
+  assert.deepEqual(await missed, [content, meta]);
+  for (let i = 0; i < 20; i += 1) await server.push({ to: 'alice', content: 'x'.repeat(10_000) });
+  const late = bareSocket(t, '4.x', server);
+  await late.next('connect');
+  const short = await late.login({ uid: 'alice', token: await token('alice'), since: meta.id });
+  assertAlike(short, partly);
+  assert.equal(short.recovered, false);
+  assert.ok(short.oldest > meta.id);
+});
+
+for (const version of ['3.1.3', '4.x']) {
+  test(`a page may say where it was as it connects, client ${version}`, async (t) => {
+    const [, option] = /`(auth: [^`]+)`/.exec(section(SINCE));
+    const options = new Function('uid', 'since', `return { ${option} };`);
+    const server = await ownServer(t);
+    const first = bareSocket(t, version, server, options('alice', undefined));
+    const [answer] = await first.next('login');
+    assertAlike(answer, loginExamples().whole);
+    assert.equal(await server.push({ to: 'alice', content: 'one' }), 'ok');
+    const again = bareSocket(t, version, server, options('alice', answer.since));
+    const missed = again.next('new_msg');
+    assertAlike((await again.next('login'))[0], loginExamples().whole);
+    assert.equal((await missed)[0], 'one');
+  });
+}
+
+const WAITING = 'A push that waits';
+
+test('what the curl lines and the PHP snippet keep waits for alice and bob, until a heartbeat is answered after it', async (t) => {
+  const server = await ownServer(t, [await storeIn(t), 'socketio.ping_interval=500ms']);
+  const lines = snippet(WAITING, 'sh').map((line) => addressed(line, server));
+  const said = [];
+  for (const line of lines) said.push(await succeeds(run('sh', ['-c', line]), line));
+  assert.deepEqual(said, ['offline', 'ok']);
+  const script = addressed(snippet(WAITING, 'php').join('\n'), server);
+  assert.equal(await succeeds(run('php', ['-r', script]), script), 'kept');
+
+  const kept = { alice: ['kept', 'kept for everyone', 'kept'], bob: ['kept for everyone'] };
+  for (const [uid, contents] of Object.entries(kept)) {
+    const page = socketioPage(t, server);
+    page.login(uid);
+    await page.until('what waited', () => page.messages.length >= contents.length);
+    assert.deepEqual(page.messages, contents, uid);
+    // A heartbeat, and the store's answer.
+    await new Promise((resolve) => { setTimeout(resolve, 1500); });
+    await page.close();
+    const next = socketioPage(t, server);
+    next.login(uid);
+    await next.ready();
+    assert.deepEqual(next.messages, [], `${uid} has it`);
+  }
+});
+
+test('without a store a push that has to be kept is answered 503 and fail, and says why', async (t) => {
+  const server = await ownServer(t, ['store.url=']);
+  const [line] = snippet(WAITING, 'sh').map((one) => addressed(one, server));
+  const said = await succeeds(run('sh', ['-c', line.replace('curl ', 'curl -si ')]), line);
+  const [, reason] = /`(x-[\w-]+)`/.exec(section('A push'));
+  assert.match(said, /^HTTP\/1\.1 503 /);
+  assert.match(said, new RegExp(`\r\n${reason}: .*store\\.url`, 'i'));
+  assert.ok(said.endsWith('\r\n\r\nfail'), said);
+  const script = addressed(snippet(WAITING, 'php').join('\n'), server);
+  assert.equal(await succeeds(run('php', ['-r', script]), script), 'push it again');
+});
+
+function isAlive(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+test('the line that stops the server costs no page a message: each that was answered comes after the restart', async (t) => {
+  const server = await ownServer(t, [await storeIn(t), 'shutdown.drain=1s']);
+  const since = await sincePage(t, '4.x', server);
+  const plain = socketioPage(t, server);
+  plain.login('bob');
+  await plain.ready();
+  const { sh } = await shell(t, server.pid);
+  const [line] = snippet('A restart', 'sh');
+  await succeeds(sh(line), line);
+  const answered = { alice: [], bob: [] };
+  let left = 0;
+  for (let n = 0; isAlive(server.pid); n += 1) {
+    for (const to of PEOPLE) {
+      const answer = await server.push({ to, content: `push ${n}` }).catch(() => null);
+      if (answer !== null) answered[to].push(`push ${n}`);
+      if (answer === 'offline') left += 1;
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 5); });
+  }
+  assert.ok(left > 0, 'pushes are answered while pages are gone already');
+  await server.restart();
+  await since.receives(answered.alice.at(-1));
+  await plain.receives(answered.bob.at(-1));
+  assert.deepEqual(since.messages, answered.alice);
+  assert.deepEqual([...new Set(plain.messages)], answered.bob);
 });
 
 test('the commands named in the text on settings print sound defaults, and say what is wrong with a file', async (t) => {
