@@ -18,7 +18,10 @@ let configRead = false;
 let uid = firstUid();
 let secondUid = friendlyUid(uid);
 let socket = null;
+let since; // the number of the last message that this page has for its uid
+let back = null; // what coming back brought: { recovered, before, count }, before being when it logged in
 let state = 'connecting';
+let stateValues = {};
 let answer = null; // { word, key, values }: kept so that a language change can say it again
 let online = null;
 let unread = 0;
@@ -57,6 +60,8 @@ function changeUid(event) {
     url.searchParams.set('uid', uid);
     history.replaceState(null, '', url);
   }
+  since = undefined;
+  back = null;
   // The server takes one login per connection, so a new uid needs a new connection.
   if (socket) { setState('connecting'); socket.disconnect().connect(); }
   showUid();
@@ -85,10 +90,11 @@ function secondTabOpened() {
 
 // ---- connection
 
-function setState(next) {
+function setState(next, values = {}) {
   state = next;
+  stateValues = values;
   $('state').dataset.state = next;
-  $('state').textContent = t(next);
+  $('state').textContent = t(next, values);
 }
 
 function connect() {
@@ -100,7 +106,7 @@ function connect() {
   }
   const url = `${location.protocol}//${location.hostname}:${config.socketio.port}`;
   socket = window.io(url, { path: config.socketio.path });
-  socket.on('connect', () => { setState('login'); socket.emit('login', uid); });
+  socket.on('connect', login);
   socket.on('disconnect', (reason) => {
     if (reason === 'io client disconnect') return;
     setState('reconnecting');
@@ -108,14 +114,40 @@ function connect() {
     if (reason === 'io server disconnect') setTimeout(() => socket.connect(), 1000);
   });
   socket.on('connect_error', () => setState('reconnecting'));
-  socket.on('new_msg', (content) => { setState('online'); received(String(content)); });
+  socket.on('new_msg', (content, meta) => {
+    if (meta) since = meta.id;
+    received(String(content), new Date(meta?.ts ?? Date.now()));
+  });
   socket.on('update_online_count', (sentence) => {
-    // The server answers a login with this event, so it is the proof that the login was taken.
-    if (state !== 'online') setState('online');
     const [users, pages] = String(sentence).match(/\d+/g) ?? [];
     showNumbers(users, pages);
     refreshOnline();
   });
+}
+
+// With an object and not just the uid: the page says which message it has seen last, and gets what
+// came after that, each message once. The answer comes before the first of them.
+function login() {
+  setState('login');
+  const loggingIn = uid;
+  const before = Date.now();
+  socket.emit('login', { uid, since }, (answer) => {
+    if (loggingIn !== uid) return;
+    if (!answer.ok) { setState('refused', { error: answer.error }); return; }
+    setState('online');
+    since = answer.since;
+    back = { recovered: answer.recovered, before, count: 0 };
+    showBack();
+  });
+}
+
+function showBack() {
+  const sentences = [];
+  if (back?.count) sentences.push(t(back.count === 1 ? 'missedOne' : 'missedMany', { n: back.count }));
+  if (back?.recovered === false) sentences.push(t('gap'));
+  $('back').textContent = sentences.join(' ');
+  $('back').hidden = sentences.length === 0;
+  $('back').dataset.recovered = String(back?.recovered !== false);
 }
 
 // ---- messages
@@ -126,12 +158,14 @@ function decodeEntities(text) {
   return text.replace(/&(?:amp|lt|gt|quot|#039);/g, (entity) => signs[entity]);
 }
 
-function received(content) {
+// `pushed` is the server's time. It is compared with this browser's: the demo is for one machine.
+function received(content, pushed) {
   const text = config.escape_html ? decodeEntities(content) : content;
-  const now = new Date();
-  const item = make('li');
-  const time = make('time', '', now.toLocaleTimeString('en-GB'));
-  time.dateTime = now.toISOString();
+  const isLate = back !== null && pushed < back.before;
+  if (isLate) { back.count += 1; showBack(); }
+  const item = make('li', isLate ? 'late' : '');
+  const time = make('time', '', pushed.toLocaleTimeString('en-GB'));
+  time.dateTime = pushed.toISOString();
   item.append(time, make('span', 'text', text));
   $('messages').prepend(item);
   while ($('messages').children.length > MAX_MESSAGES) $('messages').lastElementChild.remove();
@@ -241,7 +275,8 @@ const mode = () => document.querySelector('input[name=mode]:checked').value;
 // What the form sends. An empty `to` means everyone, so a blank uid must never get this far.
 function fields() {
   const to = { me: uid, uid: $('to').value.trim(), all: '' }[mode()];
-  return { type: 'publish', to, content: $('content').value };
+  const form = { type: 'publish', to, content: $('content').value };
+  return $('store').checked ? { ...form, store: '1' } : form;
 }
 
 function showAnswer(word, key, values) {
@@ -263,8 +298,10 @@ async function push(event) {
   try {
     const response = await fetch('push', { method: 'POST', body: new URLSearchParams(form) });
     const word = (await response.text()).trim();
+    const reason = response.headers.get('x-campanile-reason');
     if (word === 'ok') showAnswer(word, { me: 'okMe', uid: 'okUid', all: 'okAll' }[sentMode], form);
-    else if (word === 'offline' || word === 'fail') showAnswer(word, word, form);
+    else if (word === 'offline') showAnswer(word, form.store ? 'waits' : 'offline', form);
+    else if (word === 'fail') showAnswer(word, reason ? 'unkept' : 'fail', { reason });
     else if (response.status === 403) showAnswer('', 'pushOff');
     else showAnswer('', 'odd', { status: response.status });
   } catch {
@@ -322,7 +359,8 @@ function speak() {
   for (const button of document.querySelectorAll('.copy')) button.textContent = t('copy');
   // The proposed message follows the language until somebody writes their own.
   if (isProposed($('content').value)) $('content').value = t('hello');
-  setState(state);
+  setState(state, stateValues);
+  showBack();
   showNotify();
   showNumbers();
   showOnline();

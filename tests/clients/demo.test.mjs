@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -24,8 +25,9 @@ before(async () => {
 after(() => browser?.close());
 
 // A server of its own for each test, so that no test sees the users of another.
-async function demo(t, contextOptions = {}) {
-  const server = await startServer(['--set', `web.root=${path.join(ROOT, 'web-demo')}`]);
+async function demo(t, contextOptions = {}, settings = []) {
+  const all = [`web.root=${path.join(ROOT, 'web-demo')}`, ...settings];
+  const server = await startServer(all.flatMap((setting) => ['--set', setting]));
   const context = await browser.newContext({
     locale: 'en-US', viewport: { width: 1400, height: 1000 }, ...contextOptions,
   });
@@ -44,6 +46,22 @@ async function demo(t, contextOptions = {}) {
   };
   const open = (uid) => openTab(context, `${base}?uid=${encodeURIComponent(uid)}`);
   return { server, context, errors, load, open };
+}
+
+async function storeOf(t) {
+  const folder = await mkdtemp(path.join(tmpdir(), 'campanile-demo-'));
+  t.after(() => rm(folder, { recursive: true }));
+  return `store.url=sqlite:${path.join(folder, 'demo.db')}`;
+}
+
+// Nothing gets through to the tabs of a context, and their server is another process, while `act` runs.
+async function cutOff({ server, context }, tab, act) {
+  await context.setOffline(true);
+  await server.restart();
+  await tab.waitForSelector('#state[data-state=reconnecting]');
+  await act();
+  await context.setOffline(false);
+  await connected(tab);
 }
 
 // A tab is ready when it is logged in and its connection is a WebSocket: a closed WebSocket
@@ -231,6 +249,76 @@ test('a changed uid logs in anew and is kept for the tab', async (t) => {
   assert.deepEqual(errors, []);
 });
 
+test('a tab that was cut off shows what it missed, each message once and in order, and how many that was', async (t) => {
+  const setting = await storeOf(t);
+  const here = await demo(t, {}, [setting]);
+  const { server, open, errors } = here;
+  const alice = await open('alice');
+  assert.equal(await server.push({ to: 'alice', content: 'before' }), 'ok');
+  await shows(alice, 'before');
+  assert.equal(await alice.isHidden('#back'), true);
+  await cutOff(here, alice, async () => {
+    for (const content of ['one', 'two']) assert.equal(await server.push({ to: 'alice', content }), 'offline');
+    assert.equal(await server.push({ to: 'bob', content: 'not for alice' }), 'offline');
+    assert.equal(await server.push({ to: '', content: 'to everyone' }), 'ok');
+  });
+  await shows(alice, 'to everyone');
+  assert.equal(await server.push({ to: 'alice', content: 'live' }), 'ok');
+  await shows(alice, 'live');
+  assert.deepEqual(await messages(alice), ['live', 'to everyone', 'two', 'one', 'before']);
+  assert.equal(await alice.textContent('#back'), '3 messages came while you were away.');
+  assert.deepEqual(await alice.locator('#messages .late .text').allTextContents(), ['to everyone', 'two', 'one']);
+  await alice.click('#lang');
+  assert.equal(await alice.textContent('#back'), '你不在的时候来了 3 条消息。');
+  await cutOff(here, alice, async () => {});
+  assert.equal(await alice.isHidden('#back'), true, 'nothing was missed');
+  assert.deepEqual(errors, []);
+});
+
+test('a tab that was away for longer than the server remembers says that messages may be missing', async (t) => {
+  const setting = await storeOf(t);
+  const here = await demo(t, {}, [setting, 'recovery.max_bytes=64 KiB']);
+  const alice = await here.open('alice');
+  await cutOff(here, alice, async () => {
+    for (let i = 1; i <= 20; i += 1) await here.server.push({ to: 'alice', content: `${i} ${'x'.repeat(10_000)}` });
+    await here.server.push({ to: 'alice', content: 'the last' });
+  });
+  await shows(alice, 'the last');
+  assert.match(await alice.textContent('#back'), /^\d messages came while you were away\. .*may be missing\.$/);
+  assert.equal(await alice.getAttribute('#back', 'data-recovered'), 'false');
+});
+
+test('a push that is kept for an absent uid appears when a tab of that uid opens', async (t) => {
+  const setting = await storeOf(t);
+  const { open, errors } = await demo(t, {}, [setting]);
+  const alice = await open('alice');
+  await alice.fill('#to', 'bob');
+  await alice.fill('#content', 'for later');
+  await alice.click('#push');
+  await answers(alice, 'offline');
+  await alice.check('#store');
+  await alice.fill('#content', 'kept for bob');
+  for (const id of ['curl', 'php']) assert.match(await alice.textContent(`#${id}`), /'store(=1'|' +=> '1')/, id);
+  await alice.click('#push');
+  await alice.waitForFunction(() => /^offline bob .* waits on disk/.test(document.getElementById('answer').textContent));
+  const bob = await open('bob');
+  await shows(bob, 'kept for bob');
+  assert.deepEqual(await messages(bob), ['kept for bob']);
+  assert.equal(await bob.textContent('#back'), '1 message came while you were away.');
+  assert.deepEqual(errors, []);
+});
+
+test('a push that cannot be kept is told to be nowhere', async (t) => {
+  const { open } = await demo(t);
+  const alice = await open('alice');
+  await alice.bringToFront();
+  await alice.check('#store');
+  await alice.click('#push');
+  await answers(alice, 'fail');
+  assert.match(await alice.textContent('#answer'), /not kept, and sent to nobody: .*store\.url is empty/);
+  assert.deepEqual(await messages(alice), []);
+});
+
 test('the list keeps the newest 200 messages', async (t) => {
   const { server, open } = await demo(t);
   const alice = await open('alice');
@@ -279,8 +367,11 @@ test('screenshots: wide, narrow, dark and Chinese, none of them wider than its w
     chinese: { locale: 'zh-CN' },
   };
   for (const [name, options] of Object.entries(looks)) {
-    const { server, open } = await demo(t, options);
+    const setting = await storeOf(t);
+    const { server, open } = await demo(t, options, [setting]);
+    await server.push({ to: 'alice', content: 'Your report is ready.', store: '1' });
     const page = await open('alice');
+    await shows(page, 'Your report is ready.');
     await open('bob-42');
     await counts(page, 2, 2);
     await lists(page, ['alice', 'bob-42']);
@@ -288,6 +379,7 @@ test('screenshots: wide, narrow, dark and Chinese, none of them wider than its w
     await server.push({ type: 'publish', to: 'alice', content: 'Order #4711 is paid. <b>Thank you!</b>' });
     await shows(page, 'Order #4711 is paid. <b>Thank you!</b>');
     await page.bringToFront();
+    await page.check('#store');
     await page.click('#push');
     await answers(page, 'ok');
     await page.screenshot({
