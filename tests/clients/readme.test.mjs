@@ -465,6 +465,16 @@ test('what the curl lines and the PHP snippet keep waits for alice and bob, unti
   }
 });
 
+test('what waits comes also when the server was restarted meanwhile, before anything else is kept', async (t) => {
+  const server = await ownServer(t, [await storeIn(t)]);
+  const [line] = snippet(WAITING, 'sh').map((one) => addressed(one, server));
+  assert.equal(await succeeds(run('sh', ['-c', line]), line), 'offline');
+  await server.restart();
+  const page = socketioPage(t, server);
+  page.login('alice');
+  await page.receives('kept');
+});
+
 test('without a store a push that has to be kept is answered 503 and fail, and says why', async (t) => {
   const server = await ownServer(t, ['store.url=']);
   const [line] = snippet(WAITING, 'sh').map((one) => addressed(one, server));
