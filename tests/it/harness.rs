@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 pub(crate) mod figures;
 pub(crate) mod http;
+pub(crate) mod keeping;
 pub(crate) mod listener;
 pub(crate) mod page;
 pub(crate) mod parcels;

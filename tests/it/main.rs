@@ -2,6 +2,9 @@
 
 mod aborted;
 mod admin;
+mod backlog;
+mod backlog_faults;
+mod backlog_order;
 mod chat;
 mod chat_catch_up;
 mod chat_history;
@@ -33,6 +36,7 @@ mod recovery_load;
 mod recovery_race;
 mod recovery_since;
 mod requests;
+mod restart;
 mod shutdown;
 mod stall;
 mod store;

@@ -36,6 +36,8 @@ pub(crate) async fn output_of(mut command: Command) -> Output {
 pub(crate) struct Process {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
+    /// What it logged before it listened.
+    early: Vec<String>,
     pub(crate) socketio: SocketAddr,
     pub(crate) http: SocketAddr,
 }
@@ -65,14 +67,22 @@ impl Process {
             .expect("the program starts");
         let stderr = child.stderr.take().expect("it is piped");
         let mut log = BufReader::new(stderr).lines();
-        let socketio = logged_address(&mut log, "socketio").await;
+        let mut early = Vec::new();
+        let listens = next_line(&mut log, "listening", "socketio", &mut early);
+        let socketio = address(&within("the server to listen", listens).await);
         let http = logged_address(&mut log, "http").await;
         Self {
             child,
             log,
+            early,
             socketio,
             http,
         }
+    }
+
+    /// Whether it logged this message before it listened.
+    pub(crate) fn logged_early(&self, message: &str) -> bool {
+        self.early.iter().any(|line| line.contains(message))
     }
 
     /// Where a listener is that is told of after `http`. Ask in the order of the log.
@@ -95,7 +105,11 @@ impl Process {
 
     /// Waits until the log has this message.
     pub(crate) async fn logs(&mut self, message: &str) {
-        within(message, next_line(&mut self.log, message, "")).await;
+        within(
+            message,
+            next_line(&mut self.log, message, "", &mut Vec::new()),
+        )
+        .await;
     }
 
     /// How many times it has logged this message, from where the log was read last, when it ends.
@@ -147,17 +161,23 @@ impl Process {
 async fn logged_address(log: &mut Lines<BufReader<ChildStderr>>, listener: &str) -> SocketAddr {
     let line = within(
         "the server to listen",
-        next_line(log, "listening", listener),
+        next_line(log, "listening", listener, &mut Vec::new()),
     )
     .await;
+    address(&line)
+}
+
+fn address(line: &Value) -> SocketAddr {
     let address = line["address"].as_str().expect("the line has the address");
     address.parse().expect("it is an address")
 }
 
+/// The next line with this message, of this listener; what comes before it goes to `passed`.
 async fn next_line(
     log: &mut Lines<BufReader<ChildStderr>>,
     message: &str,
     listener: &str,
+    passed: &mut Vec<String>,
 ) -> Value {
     while let Some(line) = log.next_line().await.expect("the log is text") {
         let fields: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("logged {line}"));
@@ -165,6 +185,7 @@ async fn next_line(
         if fields["message"] == message && listener_fits {
             return fields;
         }
+        passed.push(line);
     }
     panic!("the process ended without logging {message:?}")
 }
