@@ -3,7 +3,9 @@
 mod aborted;
 mod admin;
 mod backlog;
+mod backlog_edges;
 mod backlog_faults;
+mod backlog_kills;
 mod backlog_order;
 mod chat;
 mod chat_catch_up;
