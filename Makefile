@@ -1,6 +1,7 @@
 # make run     fetches what is missing, builds release, starts the server with the demo page
 # make test    installs what the tests need, starts real servers, runs everything
-# make bench   compares with a bare socketioxide server, and measures text pushes and the chat
+# make bench   compares with a bare socketioxide server, measures text pushes and the chat, and counts
+#              what pages get whose connections are cut
 # Debian with Rust, Node and root is all that is assumed.
 
 CLIENTS := tests/clients
@@ -35,11 +36,13 @@ bench: build $(CLIENTS)/node_modules
 	cargo build --release --locked --example bare
 	node benches/compare.mjs
 	node benches/cousins.mjs
+	node benches/cuts.mjs
 
 budgets: build $(CLIENTS)/node_modules
 	cargo build --release --locked --example bare
 	node benches/compare.mjs --quick --check
 	node benches/cousins.mjs --quick --check
+	node benches/cuts.mjs --quick --check
 
 # Installed once; nothing is fetched when all of it is there.
 tools:

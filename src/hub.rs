@@ -24,8 +24,7 @@ mod session;
 mod topics;
 mod watches;
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::config;
@@ -94,7 +93,8 @@ pub struct Hub {
     topics: Topics,
     watches: Watches,
     log: Mutex<Log>,
-    is_leaving: AtomicBool,
+    /// Since when the server stops.
+    leaving_since: OnceLock<PushId>,
     egresses: Box<[Arc<dyn Egress>]>,
 }
 
@@ -108,7 +108,7 @@ impl Hub {
             topics: Topics::default(),
             watches: Watches::default(),
             log: Mutex::new(Log::new(recovery)),
-            is_leaving: AtomicBool::new(false),
+            leaving_since: OnceLock::new(),
             egresses: egresses.into_boxed_slice(),
         })
     }

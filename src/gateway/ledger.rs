@@ -133,9 +133,13 @@ impl Ledger {
         }
     }
 
-    /// Tells `confirms` from now on. The first call counts.
+    /// Tells `confirms` from now on, and of what has been confirmed before. The first call counts.
     pub(super) fn on_confirmed(&self, confirms: Confirms) {
-        self.confirms.get_or_init(|| confirms);
+        let confirms = self.confirms.get_or_init(|| confirms);
+        let confirmed = self.lock().confirmed.parcel;
+        if confirmed > PushId::default() {
+            confirms(confirmed);
+        }
     }
 
     /// The page has shown life.

@@ -38,10 +38,11 @@ pub(crate) struct Since {
 pub(crate) struct Parcels {
     backlog: Arc<Backlog>,
     uid: Uid,
+    ledger: Arc<Ledger>,
     /// What was kept up to here; what came later is in the log, or live.
     until: PushId,
-    /// Whether the page said where it was.
-    is_told: bool,
+    /// Where the page said it was.
+    since: Option<PushId>,
     /// Up to where it has been read.
     read: PushId,
     /// What has been read and not been handed yet, the newest first.
@@ -56,21 +57,19 @@ impl Parcels {
         backlog: Option<&Arc<Backlog>>,
         (uid, since): (&Uid, Option<Since>),
         recovered: Recovered,
-        ledger: &Ledger,
+        ledger: &Arc<Ledger>,
         still: &Standstill<'_>,
     ) -> Option<Self> {
         let backlog = backlog?;
-        let confirmed = (Arc::clone(backlog), uid.clone());
-        let confirms = move |up_to| confirmed.0.confirm(&confirmed.1, up_to);
-        ledger.on_confirmed(Box::new(confirms));
         if !backlog.may_hold(uid) {
+            confirm(backlog, uid, ledger);
             return None;
         }
         if let Some(Since { id, .. }) = since {
-            let logged = still.parcels(&all_of(uid));
-            let has = logged.iter().filter(|(_, logged)| **logged <= id);
-            if let Some((parcel, _)) = has.max() {
-                backlog.confirm(uid, *parcel);
+            let logged = still.parcels(uid);
+            let has = logged.iter().filter(|(_, push)| push.id <= id);
+            if let Some(parcel) = has.map(|(parcel, _)| *parcel).max() {
+                backlog.confirm(uid, parcel);
             }
         }
         let read = match since {
@@ -79,14 +78,18 @@ impl Parcels {
                 parcel: Some(parcel),
                 ..
             }) => parcel,
-            Some(Since { parcel: None, .. }) if recovered == Recovered::Whole => return None,
+            Some(Since { parcel: None, .. }) if recovered == Recovered::Whole => {
+                confirm(backlog, uid, ledger);
+                return None;
+            }
             Some(Since { id, parcel: None }) => id.before(DELAY),
         };
         Some(Self {
             backlog: Arc::clone(backlog),
             uid: uid.clone(),
             until: still.newest_parcel(),
-            is_told: since.is_some(),
+            since: since.map(|since| since.id),
+            ledger: Arc::clone(ledger),
             read,
             held: Vec::new(),
             is_read: false,
@@ -108,6 +111,8 @@ impl Parcels {
             return true;
         }
         if self.is_read {
+            // In order, so that what the page has for certain it has up to there.
+            confirm(&self.backlog, &self.uid, &self.ledger);
             return false;
         }
         match self.backlog.waiting(&self.uid, self.read, BATCH).await {
@@ -123,23 +128,23 @@ impl Parcels {
                     error,
                     "the backlog cannot be read; it waits for the next login"
                 );
-                self.is_read = true;
+                // Nothing is confirmed by this page: it would confirm what it has not got.
+                return false;
             }
         }
-        !self.held.is_empty()
+        true
     }
 
-    /// Gives `hand` as many as it takes; the page has read the log up to `at`.
+    /// Gives `hand` as many as it takes, of what the page will not read in the log.
     pub(crate) fn give(
         &mut self,
-        at: PushId,
+        reading: &Reading,
         still: &Standstill<'_>,
         mut hand: impl FnMut(&Push) -> Handed,
     ) -> Read {
-        let logged = still.parcels(&all_of(&self.uid));
+        let logged = still.parcels(&self.uid);
         while let Some(held) = self.held.last() {
-            let place = logged.get(&held.id).copied();
-            if self.is_due(held, place, at) {
+            if self.is_due(held, logged.get(&held.id).copied(), reading) {
                 match hand(&unpacked(held, &self.uid)) {
                     Handed::Taken => {}
                     Handed::Later => return Read::More,
@@ -151,11 +156,21 @@ impl Parcels {
         Read::All
     }
 
-    /// Whether a page gets this one here; `logged` is its place in the log, if it has one.
-    fn is_due(&self, held: &Held, logged: Option<PushId>, at: PushId) -> bool {
-        let is_here = logged.is_none_or(|logged| logged <= at && !self.is_told);
+    /// Whether a page gets this one here; `logged` is the same in the log, if it is there.
+    fn is_due(&self, held: &Held, logged: Option<&Push>, reading: &Reading) -> bool {
+        let is_here = logged.is_none_or(|push| {
+            let comes_later = push.id > reading.at;
+            let is_known = self.since.is_some_and(|since| push.id <= since);
+            !comes_later && !is_known && !reading.has_heard(push)
+        });
         is_here && held.id <= self.until
     }
+}
+
+/// From now on what the page has for certain goes.
+fn confirm(backlog: &Arc<Backlog>, uid: &Uid, ledger: &Ledger) {
+    let (backlog, uid) = (Arc::clone(backlog), uid.clone());
+    ledger.on_confirmed(Box::new(move |up_to| backlog.confirm(&uid, up_to)));
 }
 
 impl fmt::Display for Since {
@@ -190,16 +205,6 @@ impl Serialize for Since {
             None => serializer.serialize_u64(self.id.0),
             Some(_) => serializer.collect_str(self),
         }
-    }
-}
-
-/// All that the log has for a user.
-fn all_of(uid: &Uid) -> Reading {
-    Reading {
-        uid: Some(uid.clone()),
-        groups: Vec::new(),
-        at: PushId::default(),
-        heard: None,
     }
 }
 

@@ -40,9 +40,11 @@ impl Cursors {
         }
     }
 
-    /// Remembers where one of several pages left that one stop ends: the others may come back too.
-    pub(super) fn put_one_more(&mut self, uid: Uid, cursor: Cursor) {
-        let cursor = match self.by_uid.remove(&uid) {
+    /// Remembers where one of several pages left that one stop, begun at `since`, ends: the others may
+    /// come back too.
+    pub(super) fn put_one_more(&mut self, uid: Uid, cursor: Cursor, since: PushId) {
+        let known = self.by_uid.remove(&uid);
+        let cursor = match known.filter(|known| known.left >= since) {
             None => cursor,
             Some(mut known) => {
                 let new = cursor.groups.into_iter();

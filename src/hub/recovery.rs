@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::sync::MutexGuard;
-use std::sync::atomic::Ordering;
 
 use crate::group::Group;
 use crate::hub::Hub;
@@ -59,6 +58,15 @@ pub struct Reading {
     pub heard: Option<(PushId, PushId)>,
 }
 
+impl Reading {
+    /// Whether the page has had a push live, before it logged in.
+    #[must_use]
+    pub fn has_heard(&self, push: &Push) -> bool {
+        let within = |(from, to)| push.id > from && push.id <= to;
+        push.is_for_everyone() && self.heard.is_some_and(within)
+    }
+}
+
 /// What became of a message that was for a page that catches up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handed {
@@ -93,7 +101,7 @@ impl Hub {
     /// The sessions that end from now on end because the server stops: each page of a user may come
     /// back, and not just the last.
     pub fn is_leaving(&self) {
-        self.is_leaving.store(true, Ordering::SeqCst);
+        self.leaving_since.get_or_init(PushId::now);
     }
 }
 
@@ -156,17 +164,16 @@ impl Standstill<'_> {
         self.log.newest_parcel
     }
 
-    /// Where in the log those of a page's messages are that are kept on disk too, by their numbers
-    /// there.
+    /// Those of a user's messages that are in the log and kept on disk too, by their numbers there.
     #[must_use]
-    pub fn parcels(&self, reading: &Reading) -> HashMap<PushId, PushId> {
+    pub fn parcels(&self, uid: &Uid) -> HashMap<PushId, &Push> {
         let reader = Reader {
-            uid: reading.uid.as_ref(),
-            groups: &reading.groups,
+            uid: Some(uid),
+            groups: &[],
         };
-        let pushes = self.log.after(reading.at, reader);
+        let pushes = self.log.after(PushId::default(), reader);
         pushes
-            .filter_map(|push| Some((push.parcel?, push.id)))
+            .filter_map(|push| Some((push.parcel?, &**push)))
             .collect()
     }
 
@@ -179,12 +186,8 @@ impl Standstill<'_> {
             uid: reading.uid.as_ref(),
             groups: &reading.groups,
         };
-        let is_heard = |push: &Push, heard: Option<(PushId, PushId)>| {
-            let within = |(from, to)| push.id > from && push.id <= to;
-            push.is_for_everyone() && heard.is_some_and(within)
-        };
         for push in self.log.after(reading.at, reader) {
-            if is_heard(push, reading.heard) {
+            if reading.has_heard(push) {
                 continue;
             }
             match hand(push) {
@@ -211,8 +214,8 @@ impl Standstill<'_> {
                 groups,
             };
             let uid = uid.clone();
-            if self.hub.is_leaving.load(Ordering::SeqCst) {
-                self.log.cursors.put_one_more(uid, cursor);
+            if let Some(since) = self.hub.leaving_since.get() {
+                self.log.cursors.put_one_more(uid, cursor, *since);
             } else if self.hub.registry.sessions(&uid) == 1 {
                 self.log.cursors.put(uid, cursor);
             }

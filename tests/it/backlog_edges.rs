@@ -149,6 +149,8 @@ async fn a_tab_that_did_not_come_back_after_a_stop_repeats_nothing_after_the_nex
     for tab in &mut tabs {
         tab.receives("before").await;
     }
+    // One that is dropped would have broken, and would get again what it has just got.
+    let mut kept = Vec::new();
     for message in ["between the stops", "after them"] {
         server.signal("TERM").await;
         assert_eq!(server.ends().await.code(), Some(0));
@@ -156,6 +158,7 @@ async fn a_tab_that_did_not_come_back_after_a_stop_repeats_nothing_after_the_nex
         let mut tab = page_on(&server, "alice").await;
         assert_eq!(push(&server, "alice", message).await, "ok");
         tab.receives(message).await;
+        kept.push(tab);
     }
 }
 

@@ -267,7 +267,13 @@ fn compare(n: usize, diary: &Diary, answered: &[Vec<(Option<usize>, String)>]) -
         "{n} said since: {:?}",
         diary.read
     );
-    assert_eq!(diary.connections.len(), 3, "{n}: {:?}", diary.connections);
+    // A server's life may have been too short for a page to come back to it.
+    let connections = diary.connections.len();
+    assert!(
+        (2..=3).contains(&connections),
+        "{n}: {:?}",
+        diary.connections
+    );
     (diary.read.len(), again)
 }
 

@@ -1,6 +1,7 @@
 //! One connected page: what it asks for, and its leaving. How it comes to hear messages is in
 //! [`standing`].
 
+mod answer;
 mod standing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -89,7 +89,7 @@ impl Presence {
                 } else {
                     let hub = &dialect.hub;
                     let given = hub.between_pushes(|still| {
-                        parcels.give(reading.at, still, |push| hand(outbox, push))
+                        parcels.give(reading, still, |push| hand(outbox, push))
                     });
                     if given == Read::More {
                         tokio::time::sleep(BREATH).await;

@@ -103,7 +103,8 @@ pub(crate) async fn logs_in_with(page: &mut Page, login: Value) -> Value {
     }
 }
 
-/// The next message of a page that is told the numbers, with its number; `None` at the end.
+/// The next message of a page that is told the numbers, with its number; `None` at the end. What waited
+/// on disk has a text with two: where the page stands in the log, and its number on the disk.
 pub(crate) async fn next_numbered(page: &mut Page) -> Option<(String, u64)> {
     loop {
         let packet = page.next_packet().await?;
@@ -111,6 +112,10 @@ pub(crate) async fn next_numbered(page: &mut Page) -> Option<(String, u64)> {
             continue;
         };
         let event: (String, Value) = serde_json::from_str(&format!("[{event}")).expect("two");
-        return Some((event.0, event.1["id"].as_u64().expect("a number")));
+        let id = match &event.1["id"] {
+            Value::String(text) => text.split(':').next().expect("the first").parse().ok(),
+            id => id.as_u64(),
+        };
+        return Some((event.0, id.expect("a number")));
     }
 }

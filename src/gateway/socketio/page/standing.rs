@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::Value;
 use socketioxide::ParserError;
 use socketioxide::extract::{AckSender, SocketRef};
@@ -17,6 +16,7 @@ use crate::gateway::socketio::claim::Claim;
 use crate::gateway::socketio::egress::{Place, alone};
 use crate::gateway::socketio::newcomers::Newcomer;
 use crate::gateway::socketio::packet::Packet;
+use crate::gateway::socketio::page::answer::Answer;
 use crate::gateway::socketio::page::{BREATH, Page, State};
 use crate::gateway::socketio::talk::Rest;
 use crate::hub::{Audience, Beginning, Handed, Read, Reading, Recovered, Session, Standstill};
@@ -38,25 +38,6 @@ pub(super) enum Standing {
     Live { _places: Vec<Place> },
 }
 
-/// What a page is told of its login.
-#[derive(Debug, Serialize)]
-struct Answer<'a> {
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    uid: Option<&'a str>,
-    /// Whether it gets all that it has missed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    recovered: Option<bool>,
-    /// It gets everything after this one: what to say at its next login, until a message comes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    since: Option<Since>,
-    /// The same, where it is later than the page had asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    oldest: Option<u64>,
-}
-
 impl Standing {
     pub(super) fn new(newest: PushId) -> Self {
         Self::New(Reading {
@@ -72,14 +53,6 @@ impl Standing {
         match self {
             Self::New(reading) | Self::Reading(reading) => reading.at,
             Self::Guest(..) | Self::Live { .. } => newest,
-        }
-    }
-
-    /// Up to which message a page has read that still reads.
-    pub(super) fn read_up_to(&self) -> Option<PushId> {
-        match self {
-            Self::Reading(reading) => Some(reading.at),
-            Self::New(_) | Self::Guest(..) | Self::Live { .. } => None,
         }
     }
 
@@ -196,7 +169,7 @@ impl Page {
         };
         let heard = state.standing.heard(newest);
         let mut at = beginning.after;
-        if let Standing::New(new) = &state.standing {
+        if let (Standing::New(new), None) = (&state.standing, since) {
             // It has not heard yet what came since it connected.
             at = at.min(new.at).max(still.floor());
         }
@@ -220,7 +193,8 @@ impl Page {
             let page = (uid, claim.since);
             Parcels::of(backlog, page, beginning.recovered, &self.link.ledger, still)
         });
-        let answer = Answer::begun(claim.uid.as_ref(), &beginning, parcels.as_ref());
+        let begins = (at, beginning.recovered);
+        let answer = Answer::begun(claim.uid.as_ref(), begins, parcels.as_ref());
         state.session = Some(self.house.lobby.hub.login(claim.uid));
         (answer, parcels)
     }
@@ -270,13 +244,18 @@ impl Page {
     /// Hands the page some of what waits for its user. False when it is gone.
     fn unpacks(&self, parcels: &mut Parcels) -> bool {
         let mut guard = self.lock();
-        let at = guard.as_mut().and_then(|state| state.standing.read_up_to());
-        let Some(at) = at else { return false };
+        let Some(State {
+            standing: Standing::Reading(reading),
+            ..
+        }) = guard.as_mut()
+        else {
+            return false;
+        };
         let egress = &self.house.egress;
         let given = self.house.lobby.hub.between_pushes(|still| {
-            parcels.give(at, still, |push| {
-                let parcel = push.parcel;
-                let packet = Packet::since(push, Some(Since { id: at, parcel }));
+            parcels.give(reading, still, |push| {
+                let (id, parcel) = (reading.at, push.parcel);
+                let packet = Packet::since(push, Some(Since { id, parcel }));
                 egress.hand(&self.link, push, &packet)
             })
         });
@@ -356,45 +335,5 @@ impl Newcomer for Page {
 
     fn leaves(&self) {
         self.is_gone(End::Broken, Reason::Broken);
-    }
-}
-
-impl<'a> Answer<'a> {
-    fn begun(uid: Option<&'a Uid>, beginning: &Beginning, parcels: Option<&Parcels>) -> AsciiJson {
-        let Beginning {
-            after, recovered, ..
-        } = *beginning;
-        let plain = Since {
-            id: after,
-            parcel: None,
-        };
-        AsciiJson::of(&Self {
-            ok: true,
-            error: None,
-            uid: uid.map(Uid::as_str),
-            recovered: Some(recovered != Recovered::Partly),
-            since: Some(parcels.map_or(plain, |parcels| parcels.since(after))),
-            oldest: (recovered == Recovered::Partly).then_some(after.0),
-        })
-    }
-
-    fn refused(fault: &impl ToString) -> AsciiJson {
-        AsciiJson::of(&Self::no(fault.to_string(), None))
-    }
-
-    fn second(uid: Option<&'a Uid>) -> AsciiJson {
-        let uid = uid.map(Uid::as_str);
-        AsciiJson::of(&Self::no("already logged in".to_owned(), uid))
-    }
-
-    fn no(error: String, uid: Option<&'a str>) -> Self {
-        Self {
-            ok: false,
-            error: Some(error),
-            uid,
-            recovered: None,
-            since: None,
-            oldest: None,
-        }
     }
 }
