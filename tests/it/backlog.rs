@@ -8,8 +8,8 @@ use serde_json::json;
 
 use crate::harness::figures::Figures;
 use crate::harness::keeping::{
-    comes, confirms, is_left, keep, keep_and_see, keeping, logs_in_with, next_numbered, url_in,
-    waiting,
+    comes, confirms, gets, is_left, keep, keep_and_see, keeping, logs_in_with, next_numbered,
+    url_in, waiting,
 };
 use crate::harness::page::{DIALECTS, EIO3_WEBSOCKET, EIO4_WEBSOCKET};
 use crate::harness::{FREE, Server, eventually};
@@ -92,10 +92,9 @@ async fn what_is_stored_comes_again_until_a_heartbeat_confirms_it_and_then_no_mo
             assert_eq!(waiting(&server).await, 2);
         }
         let mut page = comes(&server, dialect, "alice").await;
-        page.receives("one").await;
-        page.receives("two").await;
+        gets(&mut page, ["one", "two"]).await;
         assert_eq!(keep(&server, "alice", "three").await, "ok");
-        page.receives("three").await;
+        gets(&mut page, ["three"]).await;
         confirms(&server, &mut page, 0).await;
         page.leaves().await;
         is_left(&server).await;
@@ -147,11 +146,11 @@ async fn what_is_for_several_users_waits_for_each_of_them() {
     assert_eq!(server.push_form(form).await, "offline");
     assert_eq!(waiting(&server).await, 2);
     let mut alice = comes(&server, EIO4_WEBSOCKET, "alice").await;
-    alice.receives("both").await;
+    gets(&mut alice, ["both"]).await;
     confirms(&server, &mut alice, 1).await;
     let mut carol = comes(&server, EIO4_WEBSOCKET, "carol").await;
     let mut bob = comes(&server, EIO4_WEBSOCKET, "bob").await;
-    bob.receives("both").await;
+    gets(&mut bob, ["both"]).await;
     let pages = [&mut alice, &mut bob, &mut carol];
     server.nothing_else_comes_to(pages).await;
     confirms(&server, &mut bob, 0).await;
@@ -171,19 +170,17 @@ async fn what_is_for_everyone_comes_once_to_each_who_logs_in_later() {
         assert_eq!(keep(&server, "", "all").await, "ok");
         assert_eq!(keep(&server, "alice", "after").await, "offline");
         assert_eq!(waiting(&server).await, 3);
-        here.receives("all").await;
+        gets(&mut here, ["all"]).await;
         for (uid, left) in [("bob", 3), ("alice", 1), ("carol", 1)] {
             let mut page = comes(&server, EIO4_WEBSOCKET, uid).await;
             let own: &[_] = match uid {
                 "alice" => &["before", "all", "after"],
                 _ => &["all"],
             };
-            for content in own {
-                page.receives(content).await;
-            }
+            gets(&mut page, own).await;
             // How far a user is with what is for everyone no figure tells; this one's own does.
             keep(&server, uid, "own").await;
-            page.receives("own").await;
+            gets(&mut page, ["own"]).await;
             confirms(&server, &mut page, left).await;
             page.leaves().await;
             eventually("it to be gone", async || server.pages().await == 1).await;

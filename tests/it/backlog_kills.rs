@@ -130,12 +130,16 @@ async fn what_is_answered_arrives(url: &str, kills: usize, last: usize) -> usize
         let mut page = Page::connect(server.socketio, EIO4_WEBSOCKET).await;
         page.logs_in_with(&format!("{uid:?}")).await;
         let read = received.entry(uid).or_default();
-        loop {
-            match page.next_message().await {
-                end if end == "end" => break,
-                content => read.push(content),
+        let end = async {
+            loop {
+                let content = page.next_message().await;
+                if content == "end" {
+                    break;
+                }
+                read.push(content);
             }
-        }
+        };
+        within("the end", end).await;
     }
     compare(&answered, &received);
     answered.len()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use campanile::config::Config;
 
-use crate::harness::keeping::{comes, confirms, is_left, keep, keeping, waiting};
+use crate::harness::keeping::{comes, confirms, gets, is_left, keep, keeping, waiting};
 use crate::harness::page::{DIALECTS, EIO3_WEBSOCKET, EIO4_POLLING, EIO4_WEBSOCKET};
 use crate::harness::within;
 
@@ -88,8 +88,9 @@ async fn more_than_a_queue_holds_comes_in_order_without_a_cut() {
     }
     for (uid, dialect) in dialects.into_iter().enumerate() {
         let mut page = comes(&server, dialect, &uid.to_string()).await;
-        for n in 0..MANY {
-            page.receives(&n.to_string()).await;
+        let numbers: Vec<String> = (0..MANY).map(|n| n.to_string()).collect();
+        for some in numbers.chunks(500) {
+            gets(&mut page, some).await;
         }
         server.nothing_else_comes_to([&mut page]).await;
         let left = (dialects.len() - uid - 1) * MANY;

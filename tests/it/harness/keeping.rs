@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::harness::figures::Figures;
 use crate::harness::http::{Answer, Http};
 use crate::harness::page::{Dialect, Page};
-use crate::harness::{DEADLINE, FREE, Server, encode, eventually};
+use crate::harness::{DEADLINE, FREE, Server, encode, eventually, within};
 
 /// A server with a store in a file of its own. Nothing is confirmed by heartbeats unless the test
 /// makes them more frequent.
@@ -69,6 +69,16 @@ pub(crate) async fn comes(server: &Server, dialect: Dialect, uid: &str) -> Page 
     let mut page = server.connect_by(dialect).await;
     page.logs_in_with(&format!("{uid:?}")).await;
     page
+}
+
+/// A page gets these messages in time, however often it is asked for life meanwhile.
+pub(crate) async fn gets<S: AsRef<str>>(page: &mut Page, contents: impl IntoIterator<Item = S>) {
+    let getting = async {
+        for content in contents {
+            page.receives(content.as_ref()).await;
+        }
+    };
+    within("the messages", getting).await;
 }
 
 /// Waits until no session is there.
