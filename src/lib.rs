@@ -3,16 +3,20 @@
 //!
 //! # The two paths
 //!
-//! **One push.** `ingress::form` reads the request → [`ingress`]'s `Command::into_push` (who it is
-//! for, and the escaped text) → [`hub::Hub::publish`] (is anybody there?) → [`hub::Hub::deliver`]
-//! → [`hub::Egress::deliver`] of each gateway (one broadcast into the users' rooms). The answer is
-//! rendered once, where the request was read. Lines (`ingress::text`) and packets (`ingress::udp`)
-//! differ only in the first step. A message of a chat page goes [`chat::Chat`] →
-//! [`hub::Recorder`] (durable, together with what waits) → [`hub::Hub::deliver`].
+//! **One push.** `ingress::form` reads the request → [`ingress`]'s `Publisher` (who it is for, and the
+//! escaped text) → [`hub::Hub::publish`] (numbered, logged, and in the same step) →
+//! [`hub::Egress::deliver`] of each gateway (entered into each page's `gateway::ledger`, one broadcast
+//! into the users' rooms). The answer is rendered once, where the request was read. Lines
+//! (`ingress::text`) and packets (`ingress::udp`) differ only in the first step. What has to be durable
+//! first goes by [`hub::Backlog`] (`store=1`) or, from a chat page, [`chat::Chat`] →
+//! [`hub::Recorder`], and then the same way.
 //!
 //! **One login.** `gateway::socketio` on `login` → `claim` (what the page sent) → [`auth::Auth`]
-//! (→ [`uid::Uid`]) → join the room → [`hub::Hub::login`] (count) → keep the [`hub::Session`] for as
-//! long as the page is there. Its `Drop` is the logout. The other gateways do the same.
+//! (→ [`uid::Uid`]) → between two pushes ([`hub::Hub::between_pushes`]): count
+//! ([`hub::Hub::login`]), find where the page begins, hand it what it has missed, join the rooms → keep
+//! the [`hub::Session`] for as long as the page is there. Its `Drop` is the logout; how the connection
+//! ended tells where the user's next page begins ([`hub::Standstill::end`]). The uid websocket does the
+//! same; the topic and the chat websocket only count.
 //!
 //! # The rooms of the house
 //!
@@ -23,9 +27,10 @@
 //! - `web`: the demo page. `admin`: health and figures, for those who run the server.
 //! - [`cli`]: the command line, a file a subcommand.
 //! - [`chat`]: pages that send, whatever they speak.
-//! - [`hub`]: who is online, and whom a push reaches; what is kept before it is delivered. The only
-//!   thing that edges call.
-//! - [`store`]: records that must outlive the moment, in SQLite or PostgreSQL.
+//! - [`hub`]: who is online, and whom a push reaches; what is remembered for pages that come back, and
+//!   kept before it is delivered. The only thing that edges call.
+//! - [`store`]: what must outlive the moment, in SQLite or PostgreSQL: the chat's records, the backlog,
+//!   and what one server leaves to the next.
 //! - [`metrics`]: what is counted. [`readiness`]: whether the server can do its work.
 //! - [`auth`]: who may log in. `net`: listeners, and HTTP/1.1 on what they accept.
 //! - [`push`], [`record`], [`topic`], [`group`], [`uid`]: values.
@@ -34,8 +39,8 @@
 //!
 //! Imports go downward: `app` and `cli` over the edges (`gateway`, `ingress`, `web`, `admin`, which
 //! do not know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over
-//! `metrics` and `readiness`, over the values, over `php` and `config`. One call goes up, from the hub to the pages, through
-//! [`hub::Egress`].
+//! `metrics` and `readiness`, over the values, over `php` and `config`. One call goes up, from the hub
+//! to the pages, through [`hub::Egress`].
 
 mod admin;
 pub mod app;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::eventually;
-use crate::harness::page::{DIALECTS, EIO3_POLLING, EIO4_POLLING, EIO4_WEBSOCKET};
+use crate::harness::page::{DIALECTS, EIO3_POLLING, EIO3_WEBSOCKET, EIO4_POLLING, EIO4_WEBSOCKET};
 use crate::harness::recovery::{comes_back, recovering_with, server_is_left};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -61,5 +61,33 @@ async fn what_is_longer_on_the_wire_than_in_memory_is_caught_up_with() {
         for n in 0..200 {
             page.receives(&content(n)).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_leaves_the_namespace_and_joins_again_on_one_connection_is_served_on() {
+    for dialect in [EIO3_WEBSOCKET, EIO4_WEBSOCKET, EIO4_POLLING] {
+        let server = recovering_with(|_| {});
+        let mut page = server.login_by(dialect, "alice").await;
+        for round in 0..3 {
+            for n in 0..40 {
+                let content = format!("{round}.{n}");
+                assert_eq!(server.push("alice", &content).await, "ok");
+                page.receives(&content).await;
+            }
+            page.sends("41").await;
+            server_is_left(&server).await;
+            page.sends("40").await;
+            while !page
+                .next_packet()
+                .await
+                .expect("it is let in")
+                .starts_with("40")
+            {}
+            page.logs_in_with(r#""alice""#).await;
+        }
+        server.push("alice", "the last").await;
+        page.receives("the last").await;
+        server.nothing_else_comes_to([&mut page]).await;
     }
 }
