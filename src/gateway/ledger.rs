@@ -122,7 +122,10 @@ struct Mark {
 }
 
 /// So many messages may be under way before the kernel is asked which have arrived.
-const SMALL: usize = 32;
+const FEW: usize = 32;
+
+/// A list that has grown beyond this gives its memory back when it is empty.
+const SMALL: usize = 256;
 
 impl Ledger {
     pub(super) fn new(bounds: Bounds) -> Self {
@@ -320,7 +323,7 @@ impl Leaving<'_> {
 
     /// Whether so much is under way that it is time to ask how much has arrived.
     pub(super) fn is_long(&self) -> bool {
-        self.state.under_way.len() >= self.state.prune_at.max(SMALL)
+        self.state.under_way.len() >= self.state.prune_at.max(FEW)
     }
 
     /// The first so many bytes have arrived.

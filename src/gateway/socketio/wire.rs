@@ -171,6 +171,20 @@ impl Frames {
             };
         }
         while !rest.is_empty() {
+            // Most frames are written whole.
+            if self.remaining == 0
+                && self.head.is_empty()
+                && let Some((payload, after)) = whole_frame(rest)
+            {
+                rest = after;
+                let end = from + (bytes.len() - rest.len()) as u64;
+                if payload.starts_with(MESSAGE) {
+                    met(Written::Message(payload.len() as u64), end);
+                } else if matches!(payload, b"2" | b"3") {
+                    met(Written::Heartbeat, end);
+                }
+                continue;
+            }
             if self.remaining == 0 {
                 rest = self.read_head(rest);
             }
@@ -216,6 +230,17 @@ impl Frames {
         }
         rest
     }
+}
+
+/// The payload of the first frame, and what follows it; `None` when not all of it is there, or it is
+/// long.
+fn whole_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, after) = match bytes {
+        [_, length @ 0..126, after @ ..] => (usize::from(*length), after),
+        [_, 126, high, low, after @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), after),
+        _ => return None,
+    };
+    after.split_at_checked(length)
 }
 
 fn head_length(head: &[u8]) -> usize {
