@@ -279,25 +279,24 @@ impl App {
             loops,
         } = running;
         // Pages that are sent away must not come back to a server that is leaving.
-        self.hub.is_leaving();
+        self.hub.leave();
         stop.accepting.cancel();
         drain.begin();
-        let grace = self.config.shutdown.grace;
-        let (time, patience) = (self.drain_time(), LINGER.min(grace / 8));
+        // With the drain that leaves a part of the grace for the store, whatever the others take.
+        let share = self.config.shutdown.grace / 10;
+        let (time, patience) = (self.drain_time(), LINGER.min(share));
         self.gateway.drain(&self.hub, time, patience).await;
         stop.pushes.cancel();
         pushes.close();
         // A push that dribbles must not cost the pages their goodbye.
-        let patience = PUSHES_END.min(grace / 8);
+        let patience = PUSHES_END.min(share);
         tokio::time::timeout(patience, pushes.wait()).await.ok();
         // It waits for pages that do not read; the records that wait must not be lost for them.
-        tokio::time::timeout(grace / 8, self.gateway.close())
-            .await
-            .ok();
+        tokio::time::timeout(share, self.gateway.close()).await.ok();
         pages.close();
         // The goodbyes of long polls are on their way. A poll whose session never joined, or has
         // left, the namespace gets none and would wait for its heartbeat.
-        tokio::time::timeout(GOODBYE.min(grace / 8), pages.wait())
+        tokio::time::timeout(GOODBYE.min(share), pages.wait())
             .await
             .ok();
         stop.loops.cancel();

@@ -41,7 +41,7 @@ pub(crate) struct Parcels {
     ledger: Arc<Ledger>,
     /// What was kept up to here; what came later is in the log, or live.
     until: PushId,
-    /// Where the page said it was.
+    /// Where the page said it was, if it had by then got all that had waited.
     since: Option<PushId>,
     /// Up to where it has been read.
     read: PushId,
@@ -65,12 +65,11 @@ impl Parcels {
             confirm(backlog, uid, ledger);
             return None;
         }
-        if let Some(Since { id, .. }) = since {
-            let logged = still.parcels(uid);
-            let has = logged.iter().filter(|(_, push)| push.id <= id);
-            if let Some(parcel) = has.map(|(parcel, _)| *parcel).max() {
-                backlog.confirm(uid, parcel);
-            }
+        // One that was cut while it got what had waited has not got the rest of that.
+        if let Some(Since { id, parcel: None }) = since
+            && let Some(parcel) = still.newest_parcel_up_to(id)
+        {
+            backlog.confirm(uid, parcel);
         }
         let read = match since {
             None => PushId::default(),
@@ -88,7 +87,9 @@ impl Parcels {
             backlog: Arc::clone(backlog),
             uid: uid.clone(),
             until: still.newest_parcel(),
-            since: since.map(|since| since.id),
+            since: since
+                .filter(|since| since.parcel.is_none())
+                .map(|since| since.id),
             ledger: Arc::clone(ledger),
             read,
             held: Vec::new(),
@@ -142,9 +143,8 @@ impl Parcels {
         still: &Standstill<'_>,
         mut hand: impl FnMut(&Push) -> Handed,
     ) -> Read {
-        let logged = still.parcels(&self.uid);
         while let Some(held) = self.held.last() {
-            if self.is_due(held, logged.get(&held.id).copied(), reading) {
+            if self.is_due(held, still.parcel(held.id), reading) {
                 match hand(&unpacked(held, &self.uid)) {
                     Handed::Taken => {}
                     Handed::Later => return Read::More,

@@ -38,6 +38,8 @@ pub(super) struct Log {
     bytes: usize,
     by_key: HashMap<Key, VecDeque<PushId>>,
     everyone: VecDeque<PushId>,
+    /// Those that are kept on disk too: their numbers there, and here. Both grow.
+    parcels: VecDeque<(PushId, PushId)>,
     pub(super) cursors: Cursors,
     pub(super) evicted: Evicted,
     /// The newest of what is kept on disk, of what was accepted.
@@ -81,6 +83,7 @@ impl Log {
             bytes: 0,
             by_key: HashMap::new(),
             everyone: VecDeque::new(),
+            parcels: VecDeque::new(),
             cursors: Cursors::default(),
             evicted: Evicted::new(now),
             // What earlier processes have kept is older.
@@ -138,6 +141,9 @@ impl Log {
             Target::Group(group) => self.index(Key::Group(group.clone()), push.id),
             Target::Topic(_) => {}
         }
+        if let Some(parcel) = push.parcel {
+            self.parcels.push_back((parcel, push.id));
+        }
         self.bytes += weight(&push);
         self.entries.push_back(push);
     }
@@ -163,6 +169,9 @@ impl Log {
     }
 
     fn unindex(&mut self, push: &Push) {
+        if push.parcel.is_some() {
+            self.parcels.pop_front();
+        }
         match &push.target {
             Target::Everyone => {
                 self.everyone.pop_front();
@@ -211,6 +220,24 @@ impl Log {
             *at += 1;
             self.entry(id)
         })
+    }
+
+    /// What has this number on disk, if it is here too.
+    pub(super) fn parcel(&self, parcel: PushId) -> Option<&Arc<Push>> {
+        let at = self
+            .parcels
+            .binary_search_by_key(&parcel, |(parcel, _)| *parcel);
+        let (_, id) = self.parcels.get(at.ok()?)?;
+        self.entry(*id)
+    }
+
+    /// The newest number on disk of what was accepted up to `id`, of what is here.
+    pub(super) fn newest_parcel_up_to(&self, id: PushId) -> Option<PushId> {
+        let count = self
+            .parcels
+            .partition_point(|(_, accepted)| *accepted <= id);
+        let (parcel, _) = self.parcels.get(count.checked_sub(1)?)?;
+        Some(*parcel)
     }
 
     fn entry(&self, id: PushId) -> Option<&Arc<Push>> {

@@ -4,7 +4,6 @@
 //! queue overflows; then, in the same [`Standstill`] in which it got the last of it, its gateway lets
 //! it hear what is live. While it reads it hears nothing else.
 
-use std::collections::HashMap;
 use std::sync::MutexGuard;
 
 use crate::group::Group;
@@ -100,7 +99,7 @@ impl Hub {
 
     /// The sessions that end from now on end because the server stops: each page of a user may come
     /// back, and not just the last.
-    pub fn is_leaving(&self) {
+    pub fn leave(&self) {
         self.leaving_since.get_or_init(PushId::now);
     }
 }
@@ -164,17 +163,16 @@ impl Standstill<'_> {
         self.log.newest_parcel
     }
 
-    /// Those of a user's messages that are in the log and kept on disk too, by their numbers there.
+    /// What has this number on disk, if the log has it too.
     #[must_use]
-    pub fn parcels(&self, uid: &Uid) -> HashMap<PushId, &Push> {
-        let reader = Reader {
-            uid: Some(uid),
-            groups: &[],
-        };
-        let pushes = self.log.after(PushId::default(), reader);
-        pushes
-            .filter_map(|push| Some((push.parcel?, &**push)))
-            .collect()
+    pub fn parcel(&self, parcel: PushId) -> Option<&Push> {
+        self.log.parcel(parcel).map(|push| &**push)
+    }
+
+    /// The newest number on disk of what was accepted up to `id`, as far as the log knows.
+    #[must_use]
+    pub fn newest_parcel_up_to(&self, id: PushId) -> Option<PushId> {
+        self.log.newest_parcel_up_to(id)
     }
 
     /// Gives `hand` the next of what a page has missed, for as long as it takes it.

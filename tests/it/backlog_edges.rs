@@ -177,3 +177,34 @@ async fn the_number_that_a_login_is_told_comes_before_every_message_after_it() {
         assert!(answer["since"].as_u64() < Some(id), "{answer}, then {id}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_cut_while_it_gets_what_waited_gets_the_rest_and_confirms_none_of_it() {
+    let (earlier, folder) = keeping(|_| {}).await;
+    for content in ["one", "two"] {
+        assert_eq!(keep(&earlier, "alice", content).await, "offline");
+    }
+    let server = Server::open_with(|config| {
+        config.store.url = url_in(&folder).as_str().into();
+        config.recovery.window = Duration::from_secs(120);
+        config.admin.listen = FREE;
+    })
+    .await;
+    // The log has this one, and it is older than the logins.
+    assert_eq!(keep(&server, "alice", "three").await, "offline");
+    let mut page = server.connect().await;
+    let answer = logs_in_with(&mut page, json!({"uid": "alice"})).await;
+    // It has got none of them when it is cut, and then the same again.
+    for _ in 0..2 {
+        let mut page = server.connect().await;
+        let login = json!({"uid": "alice", "since": answer["since"]});
+        logs_in_with(&mut page, login).await;
+        for content in ["one", "two", "three"] {
+            let (heard, _) = next_numbered(&mut page).await.expect("it waits");
+            assert_eq!(heard, content);
+        }
+        // Confirmations go the same way, and before this one.
+        assert_eq!(keep(&server, "bob", "marker").await, "offline");
+    }
+    assert_eq!(waiting(&server).await, 5);
+}

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use crate::harness::figures::Figures;
 use crate::harness::http::{Answer, Http};
 use crate::harness::page::{Dialect, Page};
-use crate::harness::{DEADLINE, FREE, Server, encode, eventually, within};
+pub(crate) use crate::harness::recovery::{logs_in_with, server_is_left as is_left};
+use crate::harness::{DEADLINE, FREE, Server, encode, within};
 
 /// A server with a store in a file of its own. Nothing is confirmed by heartbeats unless the test
 /// makes them more frequent.
@@ -81,11 +82,6 @@ pub(crate) async fn gets<S: AsRef<str>>(page: &mut Page, contents: impl IntoIter
     within("the messages", getting).await;
 }
 
-/// Waits until no session is there.
-pub(crate) async fn is_left(server: &Server) {
-    eventually("the pages to be gone", async || server.pages().await == 0).await;
-}
-
 /// A page lives on, answering heartbeats, until no more than `left` messages wait. What it reads
 /// meanwhile is lost.
 pub(crate) async fn confirms(server: &Server, page: &mut Page, left: u64) {
@@ -98,18 +94,6 @@ pub(crate) async fn confirms(server: &Server, page: &mut Page, left: u64) {
         }
         assert!(page.is_heard().await, "the page was cut");
         again.tick().await;
-    }
-}
-
-/// Logs in with an object and gives the answer.
-pub(crate) async fn logs_in_with(page: &mut Page, login: Value) -> Value {
-    page.sends(&format!(r#"427["login",{login}]"#)).await;
-    loop {
-        let packet = page.next_packet().await.expect("the login is answered");
-        if let Some(answer) = packet.strip_prefix("437") {
-            let [answer] = serde_json::from_str::<[Value; 1]>(answer).expect("one argument");
-            return answer;
-        }
     }
 }
 
