@@ -53,7 +53,7 @@ pub(crate) trait Tap: Debug + Send + Sync {
 
 impl Stream {
     /// `mend_first_line`: see [`FirstLine`].
-    pub(super) fn new(tcp: TcpStream, mend_first_line: bool) -> Self {
+    pub(crate) fn new(tcp: TcpStream, mend_first_line: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
                 tcp,

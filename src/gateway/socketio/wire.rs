@@ -97,8 +97,13 @@ impl Wire {
 
     /// How many bytes have arrived at the page's kernel; `None` where it cannot be told.
     pub(super) fn arrived(&self) -> Option<u64> {
-        let arrived = || self.arrived_of(self.leaving().frames.written);
-        self.end.get().copied().or_else(arrived)
+        if let Some(end) = self.end.get() {
+            return Some(*end);
+        }
+        // Not under the lock: the connection may end while it is asked, and `ended` takes it.
+        let written = self.leaving().frames.written;
+        let arrived = self.arrived_of(written);
+        arrived.or_else(|| self.end.get().copied())
     }
 
     fn arrived_of(&self, written: u64) -> Option<u64> {
@@ -253,7 +258,14 @@ fn head_length(head: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Frames, Written};
+    use std::io;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::{Frames, Wire, Written};
+    use crate::net::Stream;
 
     fn frame(payload: &str) -> Vec<u8> {
         let mut frame = vec![0x81];
@@ -310,5 +322,32 @@ mod tests {
             assert_eq!(read(vec![one, other]), whole, "split at {at}");
         }
         assert_eq!(read(written.chunks(1).collect()), whole);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_ends_while_it_is_asked_what_has_arrived_holds_nobody_up()
+    -> io::Result<()> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        for _ in 0..1_000 {
+            let (page, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let stream = Stream::new(accepted?.0, false);
+            let wire = Wire::new(stream.connection());
+            wire.watch();
+            let (done, is_done) = mpsc::sync_channel(1);
+            let asked = std::thread::spawn(move || {
+                while wire.is_open() {
+                    wire.arrived();
+                }
+                done.send(wire.arrived()).ok();
+            });
+            std::thread::yield_now();
+            drop(stream);
+            let arrived = is_done.recv_timeout(Duration::from_secs(10));
+            assert_eq!(arrived.expect("not held up"), Some(0));
+            asked.join().expect("no panic");
+            drop(page);
+        }
+        Ok(())
     }
 }
