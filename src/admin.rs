@@ -1,24 +1,37 @@
 //! The admin listener: whether the server lives, whether it can do its work, and its figures. Knows
 //! none of those who count.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use http::{StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 
+use crate::auth::keys::{Denied, Keys, Scope};
 use crate::metrics::{Levels, Metrics};
 use crate::readiness::Readiness;
 
 /// The media type of [`Metrics::encode`].
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The router of the admin listener; `levels` is asked at each reading of the figures.
+/// The router of the admin listener at `address`; `levels` is asked at each reading of the figures.
 pub(crate) fn router(
     metrics: Metrics,
     readiness: Readiness,
+    (keys, address): (Arc<Keys>, SocketAddr),
     levels: impl Fn() -> Levels + Clone + Send + Sync + 'static,
 ) -> Router {
-    let figures = move || std::future::ready(figures(&metrics, &levels()));
+    // What watches over a server on its own machine needs no key.
+    let asks = !address.ip().is_loopback();
+    let figures = move |headers: HeaderMap| {
+        let answer = match asks.then(|| may_read(&keys, &headers)) {
+            Some(Err(denied)) => (StatusCode::UNAUTHORIZED, format!("{denied}\n")).into_response(),
+            Some(Ok(())) | None => figures(&metrics, &levels()),
+        };
+        std::future::ready(answer)
+    };
     Router::new()
         .route("/healthz", get("ok\n"))
         .route(
@@ -26,6 +39,14 @@ pub(crate) fn router(
             get(move || std::future::ready(readyz(&readiness))),
         )
         .route("/metrics", get(figures))
+}
+
+fn may_read(keys: &Keys, headers: &HeaderMap) -> Result<(), Denied> {
+    let shown = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let key = shown.and_then(|shown| shown.strip_prefix("Bearer "));
+    keys.shown(key, Scope::Read)
 }
 
 fn readyz(readiness: &Readiness) -> Response {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
+use crate::auth::keys::Keys;
 use crate::chat::Chat;
 use crate::config::{self, Config};
 use crate::gateway::chat::ChatSocket;
@@ -53,6 +54,7 @@ pub struct App {
     gateway: SocketIoGateway,
     websockets: Arc<WebsocketEgress>,
     auth: Arc<Auth>,
+    keys: Arc<Keys>,
     topics: Arc<TopicReader>,
     records: Option<Records>,
     chat: Option<Arc<Chat>>,
@@ -71,6 +73,7 @@ impl App {
     /// When an address or the store cannot be opened; names the key and the address.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
+        let keys = Arc::new(Keys::open(&config.api)?);
         let (presence, root) = (config.presence.clone(), &config.web.root);
         let gateway = SocketIoGateway::new(&config.socketio, presence, root, &metrics);
         let mut listeners = Listeners::bind(&config, gateway.tuning())?;
@@ -81,7 +84,12 @@ impl App {
         // Before the store is opened, which may take a while.
         let backlog = Arc::default();
         let levels = (&hub, &backlog);
-        let admin = Admin::start(listeners.admin.take(), &metrics, &readiness, levels);
+        let admin = Admin::start(
+            listeners.admin.take(),
+            (&metrics, &readiness),
+            &keys,
+            levels,
+        );
         let auth = Arc::new(Auth::new(&config.auth));
         let topics = Arc::new(TopicReader::new(&config.topics));
         let records = Records::open(&config, &hub, &metrics, &readiness).await?;
@@ -109,6 +117,7 @@ impl App {
             gateway,
             websockets,
             auth,
+            keys,
             topics,
             records,
             chat,
@@ -182,7 +191,7 @@ impl App {
         let backlog = self.backlog().cloned();
         let form = |ingress| {
             let publisher = Publisher::new(hub, backlog.as_ref(), metrics, ingress);
-            form::endpoint(publisher, &config.http)
+            form::endpoint(publisher, Arc::clone(&self.keys), &config.http)
         };
         if let Some(listener) = self.listeners.http.take() {
             let router = Router::new().fallback_service(form(Ingress::Http));
@@ -199,14 +208,23 @@ impl App {
             pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
         }
         if let Some(listener) = self.listeners.text.take() {
-            let text = TextIngress::new(Arc::clone(hub), &config.text, metrics.clone());
+            let text = TextIngress::new(
+                Arc::clone(hub),
+                Arc::clone(&self.keys),
+                &config.text,
+                metrics.clone(),
+            );
             let end = &stop.pushes;
             let ends = end.clone();
             let serve = move |tcp| text.clone().serve(tcp, ends.clone());
             pushes.spawn(listener.accept(serve, end.clone(), pushes.clone()));
         }
         if let Some(port) = self.listeners.udp.take() {
-            let reader = PacketReader::new(Arc::clone(&self.topics), config.udp.secret.clone());
+            let reader = PacketReader::new(
+                Arc::clone(&self.topics),
+                config.udp.secret.clone(),
+                Arc::clone(&self.keys),
+            );
             let (hub, metrics) = (Arc::clone(hub), metrics.clone());
             pushes.spawn(port.run(reader, hub, metrics, stop.pushes.clone()));
         }

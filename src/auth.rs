@@ -1,4 +1,7 @@
-//! Who may log in: what a page claims, made into a uid. Knows no wire.
+//! Who may log in: what a page claims, made into a uid. And who may push: [`keys`]. Knows no wire.
+
+pub mod keys;
+pub mod signature;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

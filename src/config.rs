@@ -3,6 +3,7 @@
 //! Plain data. Where the values come from, and the errors that name a key, its value and its
 //! origin, are in [`load`].
 
+mod api;
 mod chat;
 mod check;
 pub mod load;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
+pub use api::Api;
 pub use chat::{Auth, AuthMode, Chat, Store, Strategy};
 pub use check::Contradiction;
 pub use raw::{Matching, Secret, Text, TopicSocket, Topics, Udp, UidSocket, Websocket};
@@ -55,6 +57,8 @@ pub struct Config {
     pub websocket: Websocket,
     /// Who may log in.
     pub auth: Auth,
+    /// Who may push.
+    pub api: Api,
     /// What pages get that reconnect.
     pub recovery: Recovery,
     /// What users get who were away.
@@ -108,6 +112,8 @@ pub struct Http {
     /// How long a request's head, and then its body, may take to arrive.
     #[serde(with = "units::duration")]
     pub request_timeout: Duration,
+    /// Whether a browser may push from another site's page.
+    pub allow_cross_site: bool,
 }
 
 /// How content is escaped: `true`, `false` or `"compat"`.
@@ -250,6 +256,7 @@ impl Default for Http {
             escape_html: EscapeHtml::Modern,
             max_body: ByteSize::mib(10),
             request_timeout: Duration::from_secs(30),
+            allow_cross_site: false,
         }
     }
 }

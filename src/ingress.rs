@@ -6,6 +6,7 @@ pub(crate) mod udp;
 
 use std::sync::Arc;
 
+use crate::auth::keys::Denied;
 use crate::hub::{Backlog, Hub, KeepError};
 use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::push::{Content, Delivery, Push, Target};
@@ -86,6 +87,10 @@ pub(crate) enum Reply {
     Fail,
     /// It had to be kept, and was not; nothing was published.
     Unkept(Unkept),
+    /// Whoever asks may not.
+    Denied(Denied),
+    /// A page of another site made a browser ask.
+    CrossSite,
 }
 
 /// Why a push was not kept; sent to the publisher.
@@ -108,7 +113,7 @@ impl Reply {
         match self {
             Self::Ok => "ok",
             Self::Offline => "offline",
-            Self::Fail | Self::Unkept(_) => "fail",
+            Self::Fail | Self::Unkept(_) | Self::Denied(_) | Self::CrossSite => "fail",
         }
     }
 }
@@ -129,6 +134,7 @@ impl From<Reply> for Outcome {
             Reply::Offline => Self::Offline,
             Reply::Fail => Self::Fail,
             Reply::Unkept(_) => Self::Unkept,
+            Reply::Denied(_) | Reply::CrossSite => Self::Denied,
         }
     }
 }

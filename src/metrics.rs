@@ -87,6 +87,8 @@ pub enum Outcome {
     Fail,
     /// It had to be kept, and was not.
     Unkept,
+    /// Who asked may not.
+    Denied,
 }
 
 // In the order of the variants.
@@ -94,7 +96,7 @@ const GATEWAYS: [&str; 4] = ["socketio", "uid_socket", "topic_socket", "chat"];
 const WIRES: [&str; 2] = ["socketio", "websocket"];
 const REASONS: [&str; 6] = ["left", "broken", "silent", "slow", "refused", "stopped"];
 const INGRESSES: [&str; 5] = ["http", "text", "udp", "web", "chat"];
-const OUTCOMES: [&str; 4] = ["ok", "offline", "fail", "unkept"];
+const OUTCOMES: [&str; 5] = ["ok", "offline", "fail", "unkept", "denied"];
 
 /// What is not counted but read when somebody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

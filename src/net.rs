@@ -5,6 +5,7 @@
 
 mod acknowledged;
 pub(crate) mod body;
+pub(crate) mod browser;
 mod connection;
 mod first_line;
 

@@ -7,6 +7,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
+use crate::auth::keys::Keys;
 use crate::hub::{Backlog, Hub};
 use crate::metrics::{Levels, Metrics};
 use crate::net::Listener;
@@ -26,15 +27,16 @@ impl Admin {
     /// Serves `listener`, if there is one. The backlog is told of once it is open.
     pub(super) fn start(
         listener: Option<Listener>,
-        metrics: &Metrics,
-        readiness: &Readiness,
+        (metrics, readiness): (&Metrics, &Readiness),
+        keys: &Arc<Keys>,
         (hub, backlog): (&Arc<Hub>, &Arc<OnceLock<Arc<Backlog>>>),
     ) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         if let Some(listener) = listener {
             let (hub, backlog) = (Arc::clone(hub), Arc::clone(backlog));
             let levels = move || levels(&hub, backlog.get());
-            let router = admin::router(metrics.clone(), readiness.clone(), levels);
+            let asks = (Arc::clone(keys), listener.address());
+            let router = admin::router(metrics.clone(), readiness.clone(), asks, levels);
             let each = move |_| router.clone();
             tasks.spawn(listener.serve(each, stop.clone(), tasks.clone()));
         }

@@ -108,6 +108,11 @@ impl Addresses {
             AuthMode::Signed => asks,
         };
         let none = "no credentials are asked for";
+        let pushes = match (config.api.has_keys(), config.api.require_signature) {
+            (false, _) => none,
+            (true, false) => "a push takes a key",
+            (true, true) => "a push takes a signature",
+        };
         let listeners = [
             (
                 "socketio",
@@ -115,7 +120,7 @@ impl Addresses {
                 "pages connect here by Socket.IO",
                 logins,
             ),
-            ("http", self.http, "backends push here", none),
+            ("http", self.http, "backends push here", pushes),
             ("web", self.web, "the demo page; open it in a browser", ""),
             ("admin", self.admin, "health and figures", none),
             (
@@ -124,7 +129,7 @@ impl Addresses {
                 "pages connect here by websocket",
                 logins,
             ),
-            ("text", self.text, "backends push lines here", none),
+            ("text", self.text, "backends push lines here", pushes),
             (
                 "topic_socket",
                 self.topic_socket,
@@ -147,14 +152,14 @@ impl Addresses {
                 None => tracing::debug!(listener, "off"),
             }
         }
-        self.warn_of_strangers();
+        self.warn_of_strangers(config);
         if self.web.is_some() && !web::is_installed(&config.web.root) {
             let root = config.web.root.display();
             tracing::warn!(%root, "web.root holds no index.html: there is no demo page to show");
         }
     }
 
-    fn warn_of_strangers(&self) {
+    fn warn_of_strangers(&self, config: &Config) {
         let listeners = [
             ("http", self.http, "push"),
             ("text", self.text, "push"),
@@ -162,7 +167,8 @@ impl Addresses {
             ("admin", self.admin, "read figures"),
         ];
         for (listener, address, what) in listeners {
-            if address.is_some_and(|address| !address.ip().is_loopback()) {
+            let asks = config.api.has_keys() || listener == "udp" && !config.udp.secret.is_empty();
+            if !asks && address.is_some_and(|address| !address.ip().is_loopback()) {
                 tracing::warn!(
                     "{listener}.listen is not a loopback address: whoever reaches it can {what}"
                 );
@@ -172,10 +178,10 @@ impl Addresses {
 }
 
 fn asks_of_packets(config: &Config) -> &'static str {
-    if config.udp.secret.is_empty() {
-        "no credentials are asked for"
-    } else {
-        "a packet has to carry the secret"
+    match (config.udp.secret.is_empty(), config.api.has_keys()) {
+        (true, false) => "no credentials are asked for",
+        (false, false) => "a packet has to carry the secret",
+        (_, true) => "a packet has to carry a key",
     }
 }
 

@@ -61,6 +61,7 @@ impl Config {
             "socketio.origins",
             "each has to be \"*\" or scheme://host[:port], as \"https://www.example.com\"",
         )?;
+        self.check_api()?;
         self.check_raw()?;
         self.check_chat()?;
         self.check_recovery()?;

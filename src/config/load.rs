@@ -196,10 +196,19 @@ impl Layers {
     }
 
     /// A text from the environment or a flag: taken as it is where a text is due, read as TOML
-    /// where it is not (`true`, `512`, `["a", "b"]`).
+    /// where it is not (`true`, `512`, `["a", "b"]`; a list also as `a,b`).
     fn typed(&self, section: &str, key: &str, text: &str) -> Value {
-        if let Some(Value::String(_)) = self.known.get(section).and_then(|s| s.get(key)) {
-            return Value::String(text.to_owned());
+        match self.known.get(section).and_then(|s| s.get(key)) {
+            Some(Value::String(_)) => return Value::String(text.to_owned()),
+            // Quotes within quotes are hard to write in a shell.
+            Some(Value::Array(_)) if !text.trim_start().starts_with('[') => {
+                let items = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty());
+                return Value::Array(items.map(|item| item.to_owned().into()).collect());
+            }
+            _ => {}
         }
         let document: Result<Table, _> = format!("value = {text}").parse();
         document
@@ -278,6 +287,9 @@ impl Layers {
 
 /// What an error shows of a value: a secret, or what may be one, it does not.
 fn shown(key: &str, value: String) -> String {
+    if key == "api.keys" {
+        return "***".to_owned();
+    }
     let key = key.rsplit('.').next().unwrap_or_default();
     let hides = ["secret", "url", "password", "token"];
     if hides.iter().any(|word| key.contains(word)) {

@@ -1,8 +1,10 @@
 //! web-msg-sender's HTTP push: `type=publish&to=&content=` on any path, answered `ok`, `offline`
 //! or `fail`. Knows the hub; knows nothing of pages.
 
+mod credentials;
 mod fields;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -11,31 +13,45 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
+use crate::auth::keys::{Denied, Keys};
 use crate::config;
 use crate::ingress::{Publisher, Reply};
 use crate::net::body::{self, BodyError};
+use crate::net::browser;
+use credentials::Credentials;
 use fields::Parameters;
 
 /// Methods that publish: those the original published on, less `HEAD` and `OPTIONS`, which
 /// probes and browsers send and nobody means as a push.
 const ALLOW: &str = "GET, POST, PUT, PATCH, DELETE";
 
-/// Says why a push was not kept.
+/// Says why a push was not taken, or not kept.
 const REASON: HeaderName = HeaderName::from_static("x-campanile-reason");
+
+/// What a page of another site is told.
+const CROSS_SITE: &str = "a page of another site may not push; see http.allow_cross_site";
 
 /// The push port's service. Cheap to clone.
 #[derive(Clone)]
 struct Form {
     publisher: Publisher,
+    keys: Arc<Keys>,
+    allow_cross_site: bool,
     escape: config::EscapeHtml,
     max_body: usize,
     body_timeout: Duration,
 }
 
 /// The push endpoint; the push port serves it on every path.
-pub(crate) fn endpoint(publisher: Publisher, config: &config::Http) -> MethodRouter {
+pub(crate) fn endpoint(
+    publisher: Publisher,
+    keys: Arc<Keys>,
+    config: &config::Http,
+) -> MethodRouter {
     let form = Form {
         publisher,
+        keys,
+        allow_cross_site: config.allow_cross_site,
         escape: config.escape_html,
         max_body: config.max_body_bytes(),
         body_timeout: config.request_timeout,
@@ -54,31 +70,71 @@ async fn publish(State(form): State<Form>, request: Request) -> Response {
         }
         _ => return refuse(StatusCode::BAD_REQUEST, "method not allowed"),
     }
-    let parameters = match form.parameters(request).await {
-        Ok(parameters) => parameters,
-        Err(e) => {
+    match form.parameters(request).await {
+        Ok(parameters) => form.carry_out(parameters).await,
+        Err(Refused::Body(e)) => {
             form.publisher.note(Reply::Fail);
-            return refuse(e.status(), &e.to_string());
+            refuse(e.status(), &e.to_string())
         }
-    };
-    match parameters.into_command(form.escape) {
-        Ok(command) => word_response(form.publisher.publish(command).await),
-        Err(fault) => {
-            tracing::debug!(%fault, "push refused");
-            form.publisher.note(Reply::Fail);
-            word_response(Reply::Fail)
+        Err(Refused::Denied(denied)) => {
+            form.publisher.note(Reply::Denied(denied));
+            word_response(Reply::Denied(denied))
+        }
+        Err(Refused::CrossSite) => {
+            form.publisher.note(Reply::CrossSite);
+            word_response(Reply::CrossSite)
         }
     }
 }
 
+/// Why a request is not looked at any further.
+enum Refused {
+    Body(BodyError),
+    Denied(Denied),
+    /// A page of another site made a browser send it.
+    CrossSite,
+}
+
 impl Form {
-    async fn parameters(&self, request: Request) -> Result<Parameters, BodyError> {
+    /// The parameters of a request that may push.
+    async fn parameters(&self, request: Request) -> Result<Parameters, Refused> {
         let (parts, stream) = request.into_parts();
-        let bytes = body::read(stream, self.max_body, self.body_timeout).await?;
+        if !self.allow_cross_site && browser::crosses_sites(&parts.headers) {
+            return Err(Refused::CrossSite);
+        }
+        let credentials = Credentials::of(&parts.headers);
+        credentials.check_head(&self.keys)?;
+        let body = body::read(stream, self.max_body, self.body_timeout).await?;
         let content_type = parts.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
         let query = parts.uri.query().unwrap_or_default().as_bytes();
-        Ok(Parameters::read(query, content_type, bytes).await)
+        let parameters = Parameters::read(query, content_type, body.clone()).await;
+        let key = parameters.key(query);
+        credentials.check(&self.keys, &parts, &body, key.as_deref())?;
+        Ok(parameters)
+    }
+
+    async fn carry_out(&self, parameters: Parameters) -> Response {
+        match parameters.into_command(self.escape) {
+            Ok(command) => word_response(self.publisher.publish(command).await),
+            Err(fault) => {
+                tracing::debug!(%fault, "push refused");
+                self.publisher.note(Reply::Fail);
+                word_response(Reply::Fail)
+            }
+        }
+    }
+}
+
+impl From<BodyError> for Refused {
+    fn from(e: BodyError) -> Self {
+        Self::Body(e)
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
     }
 }
 
@@ -95,11 +151,22 @@ fn refuse(status: StatusCode, reason: &str) -> Response {
 
 fn word_response(reply: Reply) -> Response {
     let mut response = text_response(reply.word());
-    if let Reply::Unkept(why) = reply {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        let why = HeaderValue::from_str(&why.to_string()).expect("the reasons are ASCII");
-        response.headers_mut().insert(REASON, why);
+    let (status, why) = match reply {
+        Reply::Ok | Reply::Offline | Reply::Fail => return response,
+        Reply::Unkept(why) => (StatusCode::SERVICE_UNAVAILABLE, why.to_string()),
+        Reply::Denied(why) if why.is_known() => (StatusCode::FORBIDDEN, why.to_string()),
+        Reply::Denied(why) => (StatusCode::UNAUTHORIZED, why.to_string()),
+        Reply::CrossSite => (StatusCode::FORBIDDEN, CROSS_SITE.to_owned()),
+    };
+    tracing::debug!(status = status.as_u16(), why, "push not taken");
+    let headers = response.headers_mut();
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer");
+        headers.insert(header::WWW_AUTHENTICATE, bearer);
     }
+    let why = HeaderValue::from_str(&why).expect("the reasons are ASCII");
+    headers.insert(REASON, why);
+    *response.status_mut() = status;
     response
 }
 

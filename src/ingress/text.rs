@@ -11,12 +11,13 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::keys::{Denied, Keys, Rights, Scope};
 use crate::config;
 use crate::hub::Hub;
 use crate::ingress::Reply;
 use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::push::Push;
-use line::{Line, Order};
+use line::{InvalidLine, Line, Order};
 
 /// Bytes read at a time.
 const READ: usize = 128 * 1024;
@@ -31,15 +32,22 @@ pub(crate) struct TextIngress {
     hub: Arc<Hub>,
     max_line: usize,
     extensions: bool,
+    keys: Arc<Keys>,
     metrics: Metrics,
 }
 
 impl TextIngress {
-    pub(crate) fn new(hub: Arc<Hub>, config: &config::Text, metrics: Metrics) -> Self {
+    pub(crate) fn new(
+        hub: Arc<Hub>,
+        keys: Arc<Keys>,
+        config: &config::Text,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             hub,
             max_line: config.max_line_bytes(),
             extensions: config.extensions,
+            keys,
             metrics,
         }
     }
@@ -57,6 +65,7 @@ impl TextIngress {
         // Where the search for the next LF goes on: a long line is not searched again and again.
         let mut searched = 0;
         let mut is_heard = true;
+        let mut rights = self.keys.rights(None);
         loop {
             tokio::select! {
                 biased;
@@ -77,7 +86,7 @@ impl TextIngress {
                     self.refuse_length(end);
                     return Ok(());
                 }
-                let reply = self.handle(&unread[..end]).await;
+                let reply = self.handle(&unread[..end], &mut rights).await;
                 replies.extend_from_slice(word(reply));
                 unread.advance(end + 1);
                 searched = 0;
@@ -109,28 +118,60 @@ impl TextIngress {
         tracing::debug!(bytes, most = self.max_line, "line too long, connection cut");
     }
 
-    /// Does what a line asks for.
-    async fn handle(&self, line: &[u8]) -> Reply {
-        let order = Line::read(line).and_then(|line| line.order(self.extensions));
+    /// Does what a line asks for, as far as `rights` go; a line with a key sets them.
+    async fn handle(&self, line: &[u8], rights: &mut Result<Rights, Denied>) -> Reply {
+        let line = match Line::read(line) {
+            Ok(line) => line,
+            Err(fault) => return self.refuse(&fault),
+        };
+        if let Some(key) = line.key().filter(|_| !self.keys.is_open()) {
+            *rights = self.keys.rights(Some(key));
+            return match rights {
+                Ok(_) => Reply::Ok,
+                Err(denied) => self.deny(*denied),
+            };
+        }
+        let order = match line.order(self.extensions) {
+            Ok(order) => order,
+            Err(fault) => return self.refuse(&fault),
+        };
+        if let Err(denied) = rights.and_then(|rights| rights.allow(scope(&order))) {
+            return self.deny(denied);
+        }
         match order {
-            Ok(Order::Push(target, content)) => {
+            Order::Push(target, content) => {
                 let push = Push::new(target, Arc::<str>::from(content).into());
                 let reply = Reply::from(self.hub.publish(push).await);
                 self.count(reply.into());
                 reply
             }
-            Ok(Order::IsOnline(uid)) => found(self.hub.is_online(&uid)),
-            Ok(Order::Kick(uid)) => found(self.hub.disconnect(&uid)),
-            Err(fault) => {
-                tracing::debug!(%fault, "line refused");
-                self.count(Outcome::Fail);
-                Reply::Fail
-            }
+            Order::IsOnline(uid) => found(self.hub.is_online(&uid)),
+            Order::Kick(uid) => found(self.hub.disconnect(&uid)),
         }
+    }
+
+    fn refuse(&self, fault: &InvalidLine) -> Reply {
+        tracing::debug!(%fault, "line refused");
+        self.count(Outcome::Fail);
+        Reply::Fail
+    }
+
+    fn deny(&self, denied: Denied) -> Reply {
+        tracing::debug!(%denied, "line refused");
+        self.count(Outcome::Denied);
+        Reply::Denied(denied)
     }
 
     fn count(&self, outcome: Outcome) {
         self.metrics.pushed(Ingress::Text, outcome);
+    }
+}
+
+fn scope(order: &Order<'_>) -> Scope {
+    match order {
+        Order::Push(..) => Scope::Push,
+        Order::IsOnline(_) => Scope::Read,
+        Order::Kick(_) => Scope::Admin,
     }
 }
 
@@ -142,6 +183,8 @@ fn found(is_there: bool) -> Reply {
 fn word(reply: Reply) -> &'static [u8] {
     match reply {
         Reply::Ok => b"ok\n",
-        Reply::Offline | Reply::Fail | Reply::Unkept(_) => b"fail\n",
+        Reply::Offline | Reply::Fail | Reply::Unkept(_) | Reply::Denied(_) | Reply::CrossSite => {
+            b"fail\n"
+        }
     }
 }

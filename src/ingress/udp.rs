@@ -10,6 +10,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::keys::{Keys, Scope};
 use crate::config::Secret;
 use crate::hub::Hub;
 use crate::ingress::Reply;
@@ -43,6 +44,8 @@ pub(crate) struct PacketReader {
     topics: Arc<TopicReader>,
     /// What each packet has to carry; empty asks for nothing.
     secret: Secret,
+    /// Or one of these.
+    keys: Arc<Keys>,
 }
 
 /// Why a packet goes nowhere.
@@ -104,7 +107,10 @@ impl UdpIngress {
                 Ok(push) => Reply::from(hub.publish(push).await).into(),
                 Err(fault) => {
                     tracing::debug!(%peer, %fault, "packet ignored");
-                    Outcome::Fail
+                    match fault {
+                        InvalidPacket::Secret => Outcome::Denied,
+                        _ => Outcome::Fail,
+                    }
                 }
             };
             metrics.pushed(Ingress::Udp, outcome);
@@ -117,14 +123,18 @@ impl UdpIngress {
 }
 
 impl PacketReader {
-    pub(crate) fn new(topics: Arc<TopicReader>, secret: Secret) -> Self {
-        Self { topics, secret }
+    pub(crate) fn new(topics: Arc<TopicReader>, secret: Secret, keys: Arc<Keys>) -> Self {
+        Self {
+            topics,
+            secret,
+            keys,
+        }
     }
 
     fn read(&self, packet: &[u8]) -> Result<Push, InvalidPacket> {
-        let Self { topics, secret } = self;
+        let topics = &self.topics;
         let text = std::str::from_utf8(packet).map_err(|_| InvalidPacket::NotUtf8)?;
-        let asks = !secret.is_empty();
+        let asks = !self.secret.is_empty() || !self.keys.is_open();
         let (mut pairs, mut shown) = (Vec::new(), None);
         json::members(
             text,
@@ -140,7 +150,7 @@ impl PacketReader {
         .map_err(InvalidPacket::NotObject)?;
         let content = if asks {
             match shown {
-                Some(Member::Text(shown)) if secret.is(&shown) => without_secret(text)?,
+                Some(Member::Text(shown)) if self.knows(&shown) => without_secret(text)?,
                 _ => return Err(InvalidPacket::Secret),
             }
         } else {
@@ -151,6 +161,14 @@ impl PacketReader {
         }
         let topic = topics.topic(pairs);
         Ok(Push::new(Target::Topic(topic), content.into()))
+    }
+}
+
+impl PacketReader {
+    fn knows(&self, shown: &str) -> bool {
+        let is_secret = !self.secret.is_empty() && self.secret.is(shown);
+        let is_key = || !self.keys.is_open() && self.keys.shown(Some(shown), Scope::Push).is_ok();
+        is_secret || is_key()
     }
 }
 

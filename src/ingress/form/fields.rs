@@ -17,7 +17,10 @@ use crate::uid::Uid;
 /// The most users that one push may name.
 const MAX_ADDRESSEES: usize = 10_000;
 
-const NAMES: [&str; 4] = ["type", "to", "content", "store"];
+const NAMES: [&str; 5] = ["type", "to", "content", "store", KEY];
+
+/// Where PHP pages that can set no header show their key.
+const KEY: &str = "key";
 
 /// The parameters of one request, as PHP values.
 #[derive(Debug, Default)]
@@ -27,6 +30,8 @@ pub(super) struct Parameters {
     content: Option<PhpValue>,
     /// Ours: whether the push waits on disk for those who are away.
     store: Option<PhpValue>,
+    /// Ours: by what right.
+    key: Option<PhpValue>,
 }
 
 /// Why a request is answered `fail`. Named in the debug log, never sent.
@@ -69,16 +74,17 @@ impl Parameters {
         Self::from_fields(Fields::parse(NAMES, form))
     }
 
-    fn from_fields(fields: Fields<4>) -> Option<Self> {
+    fn from_fields(fields: Fields<5>) -> Option<Self> {
         if fields.is_empty() {
             return None;
         }
-        let [kind, to, content, store] = fields.into_values();
+        let [kind, to, content, store, key] = fields.into_values();
         Some(Self {
             kind,
             to,
             content,
             store,
+            key,
         })
     }
 
@@ -93,13 +99,25 @@ impl Parameters {
             serde_json::Value::Object(map) => map,
             _ => return Some(Self::default()),
         };
-        let [kind, to, content, store] = NAMES.map(|name| map.remove(name).map(PhpValue::from));
+        let [kind, to, content, store, key] =
+            NAMES.map(|name| map.remove(name).map(PhpValue::from));
         Some(Self {
             kind,
             to,
             content,
             store,
+            key,
         })
+    }
+
+    /// The key that is shown among the parameters, or in the query beside them.
+    pub(super) fn key(&self, query: &[u8]) -> Option<String> {
+        let text = |value: &PhpValue| Some(String::from_utf8_lossy(&value.to_text()?).into_owned());
+        let of_query = || {
+            let [key] = Fields::parse([KEY], query).into_values();
+            key.as_ref().and_then(text)
+        };
+        self.key.as_ref().and_then(text).or_else(of_query)
     }
 
     /// What the parameters ask for.
@@ -162,7 +180,7 @@ fn has_word(text: &str, word: &str) -> bool {
 
 /// What PHP's curl sends for an array. A part with a file name is a file, not a field; what
 /// follows a broken part is lost, what came before it counts.
-async fn multipart(body: Bytes, boundary: &str) -> Fields<4> {
+async fn multipart(body: Bytes, boundary: &str) -> Fields<5> {
     let mut fields = Fields::new(NAMES);
     let whole = stream::iter([Ok::<_, Infallible>(body)]);
     let mut parts = multer::Multipart::new(whole, boundary);

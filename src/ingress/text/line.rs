@@ -14,6 +14,7 @@ pub(super) struct Line<'a> {
     /// The word after `@`, which the original does not know.
     order: Option<Member<'a>>,
     to: Option<Member<'a>>,
+    key: Option<Member<'a>>,
 }
 
 /// What a line asks for.
@@ -58,16 +59,27 @@ impl<'a> Line<'a> {
             uid: None,
             order: None,
             to: None,
+            key: None,
         };
-        let wanted = |name: &str| matches!(name, "uid" | "@" | "to");
+        let wanted = |name: &str| matches!(name, "uid" | "@" | "to" | "key");
         // Of two members with one name the last counts.
         json::members(text, wanted, |name, value| match &*name {
             "uid" => read.uid = Some(value),
             "@" => read.order = Some(value),
+            "key" => read.key = Some(value),
             _ => read.to = Some(value),
         })
         .map_err(InvalidLine::NotObject)?;
         Ok(read)
+    }
+
+    /// The key that it shows, for the lines after it; `None` for every other line. The original
+    /// refuses a line without a uid, so that is where there is room for it.
+    pub(super) fn key(&self) -> Option<&str> {
+        match (&self.order, &self.key) {
+            (Some(Member::Text(order)), Some(Member::Text(key))) if order == "key" => Some(key),
+            _ => None,
+        }
     }
 
     /// What it asks for; `extensions`: whether orders beyond the original's are taken.

@@ -1,0 +1,344 @@
+//! Who may push: keys with scopes, shown or signed with. Knows no wire.
+
+use std::fmt;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::auth::signature::{Nonces, Signed};
+use crate::config;
+
+/// The shortest key, in bytes.
+const SHORTEST: usize = 16;
+
+/// What a key may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// To push.
+    Push,
+    /// To read figures, and who is online.
+    Read,
+    /// For everything, ending a user's connections among it.
+    Admin,
+}
+
+/// The keys of a server.
+pub struct Keys {
+    keys: Box<[Key]>,
+    requires_signature: bool,
+    nonces: Nonces,
+}
+
+struct Key {
+    rights: Rights,
+    text: String,
+    digest: [u8; 32],
+}
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Rights {
+    push: bool,
+    read: bool,
+    admin: bool,
+}
+
+/// Why somebody may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// A key is needed.
+    #[error("no key was shown; send it as authorization: Bearer, or as the parameter key")]
+    Missing,
+    /// It is none of ours.
+    #[error("the key is not known")]
+    Unknown,
+    /// It is ours, but not for this.
+    #[error("the key is not for this")]
+    Scope,
+    /// Keys may not be shown here.
+    #[error("a signature is needed; see x-campanile-signature")]
+    Unsigned,
+    /// A part of the signature is missing or has no such form.
+    #[error(
+        "x-campanile-timestamp, x-campanile-nonce and x-campanile-signature do not make a signature"
+    )]
+    Malformed,
+    /// Made too long ago, or in the future.
+    #[error("x-campanile-timestamp is more than five minutes from this server's clock")]
+    Clock,
+    /// Made with another key, or for another request.
+    #[error("the signature is not of this request by a known key")]
+    Signature,
+    /// The same request has come before.
+    #[error("x-campanile-nonce has been used before")]
+    Replayed,
+    /// Too many signed requests in five minutes.
+    #[error("too many nonces to remember; try again")]
+    Busy,
+}
+
+/// Why keys cannot be used. Tells nothing of the key itself.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidKeys {
+    /// The file cannot be read.
+    #[error("cannot read api.key_file = {path:?}")]
+    File {
+        /// Its path.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key has not the form that keys have.
+    #[error("{place}: {problem}")]
+    Key {
+        /// Which.
+        place: String,
+        /// What is wrong, and what would be right.
+        problem: &'static str,
+    },
+}
+
+impl Keys {
+    /// Takes the keys of `config`, and reads the file that it names.
+    ///
+    /// # Errors
+    /// When the file cannot be read or a key has not the form `scopes:key`.
+    pub fn open(config: &config::Api) -> Result<Self, InvalidKeys> {
+        let mut keys = Vec::new();
+        for (n, entry) in config.keys.iter().enumerate() {
+            keys.push(Key::parse(entry.expose(), || {
+                format!("api.keys, number {}", n + 1)
+            })?);
+        }
+        let path = &config.key_file;
+        if !path.as_os_str().is_empty() {
+            keys.extend(read(path)?);
+        }
+        Ok(Self {
+            keys: keys.into_boxed_slice(),
+            requires_signature: config.require_signature,
+            nonces: Nonces::default(),
+        })
+    }
+
+    /// Whether anybody may do anything.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether who shows this key may do what `scope` says.
+    ///
+    /// # Errors
+    /// When not.
+    pub fn shown(&self, key: Option<&str>, scope: Scope) -> Result<(), Denied> {
+        self.rights(key)?.allow(scope)
+    }
+
+    /// What who shows this key may do.
+    ///
+    /// # Errors
+    /// When a key is needed and this is none.
+    pub fn rights(&self, key: Option<&str>) -> Result<Rights, Denied> {
+        if self.is_open() {
+            return Ok(Rights::ALL);
+        }
+        let key = key.filter(|key| !key.is_empty()).ok_or(Denied::Missing)?;
+        Ok(self.find(key)?.rights)
+    }
+
+    /// The same where a key that is shown may have been overheard, since it came by HTTP.
+    ///
+    /// # Errors
+    /// When not.
+    pub fn bears(&self, key: Option<&str>, scope: Scope) -> Result<(), Denied> {
+        if self.requires_signature && !self.is_open() {
+            return Err(Denied::Unsigned);
+        }
+        self.shown(key, scope)
+    }
+
+    /// Whether who signed a request may do what `scope` says. A request is taken once.
+    ///
+    /// # Errors
+    /// When not.
+    pub fn signed(&self, request: &Signed<'_>, scope: Scope) -> Result<(), Denied> {
+        request.is_of_now()?;
+        let by = self.keys.iter().find(|key| request.is_by(&key.text));
+        by.ok_or(Denied::Signature)?.rights.allow(scope)?;
+        self.nonces.take(request)
+    }
+
+    /// Looks at every key, whichever it is, and at digests: how long it takes tells nothing of them.
+    fn find(&self, shown: &str) -> Result<&Key, Denied> {
+        let digest = digest(shown);
+        let mut found = None;
+        for key in &self.keys {
+            if bool::from(key.digest.ct_eq(&digest)) {
+                found = Some(key);
+            }
+        }
+        found.ok_or(Denied::Unknown)
+    }
+}
+
+impl Key {
+    fn parse(entry: &str, place: impl Fn() -> String) -> Result<Self, InvalidKeys> {
+        let invalid = |problem| InvalidKeys::Key {
+            place: place(),
+            problem,
+        };
+        let (names, text) = entry.split_once(':').ok_or_else(|| {
+            invalid(
+                "has to be scopes:key, as push:a-long-random-text or push+read:a-long-random-text",
+            )
+        })?;
+        let mut rights = Rights::default();
+        for name in names.split('+') {
+            match name.trim() {
+                "push" => rights.push = true,
+                "read" => rights.read = true,
+                "admin" => rights.admin = true,
+                _ => return Err(invalid("has a scope that is none of push, read and admin")),
+            }
+        }
+        if text.len() < SHORTEST {
+            return Err(invalid(
+                "is shorter than 16 bytes after the colon; openssl rand -hex 32 makes one",
+            ));
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(invalid(
+                "has a character that is not printable ASCII, or a space",
+            ));
+        }
+        Ok(Self {
+            rights,
+            digest: digest(text),
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl Rights {
+    /// Everything.
+    pub const ALL: Self = Self {
+        push: true,
+        read: true,
+        admin: true,
+    };
+
+    /// Whether `scope` is among them.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn allow(self, scope: Scope) -> Result<(), Denied> {
+        let Self { push, read, admin } = self;
+        let allows = match scope {
+            Scope::Push => push || admin,
+            Scope::Read => read || admin,
+            Scope::Admin => admin,
+        };
+        if allows { Ok(()) } else { Err(Denied::Scope) }
+    }
+}
+
+impl Denied {
+    /// Whether the one who asks is known: then there is no use in asking who it is.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self == Self::Scope
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<Key>, InvalidKeys> {
+    let text = std::fs::read_to_string(path).map_err(|source| InvalidKeys::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let lines = text.lines().map(str::trim).enumerate();
+    let entries = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let place = |n: usize| move || format!("{}, line {}", path.display(), n + 1);
+    let keys: Result<Vec<_>, _> = entries
+        .map(|(n, line)| Key::parse(line, place(n)))
+        .collect();
+    match keys {
+        Ok(keys) if keys.is_empty() => Err(InvalidKeys::Key {
+            place: format!("api.key_file = {}", path.display()),
+            problem: "holds no key; put one scopes:key on a line",
+        }),
+        keys => keys,
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// Tells only how many there are.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("keys", &self.keys.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Denied, Keys, Scope};
+    use crate::config;
+
+    fn keys(entries: &[&str]) -> Keys {
+        let keys = entries.iter().copied().map(Into::into).collect();
+        Keys::open(&config::Api {
+            keys,
+            ..config::Api::default()
+        })
+        .expect("sound keys")
+    }
+
+    #[test]
+    fn a_key_is_good_for_its_scopes_and_for_no_others() {
+        let keys = keys(&[
+            "push:0123456789abcdef",
+            "read+push:fedcba9876543210",
+            "admin:aaaaaaaaaaaaaaaa",
+        ]);
+        let shown = |key, scope| keys.shown(Some(key), scope);
+        assert_eq!(shown("0123456789abcdef", Scope::Push), Ok(()));
+        assert_eq!(shown("0123456789abcdef", Scope::Read), Err(Denied::Scope));
+        assert_eq!(shown("fedcba9876543210", Scope::Read), Ok(()));
+        assert_eq!(shown("fedcba9876543210", Scope::Admin), Err(Denied::Scope));
+        assert_eq!(shown("aaaaaaaaaaaaaaaa", Scope::Push), Ok(()));
+        assert_eq!(shown("0123456789abcdee", Scope::Push), Err(Denied::Unknown));
+        assert_eq!(shown("0123456789abcde", Scope::Push), Err(Denied::Unknown));
+        assert_eq!(keys.shown(None, Scope::Push), Err(Denied::Missing));
+        assert_eq!(shown("", Scope::Push), Err(Denied::Missing));
+    }
+
+    #[test]
+    fn without_keys_anybody_may() {
+        assert_eq!(keys(&[]).shown(None, Scope::Admin), Ok(()));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_one_is_named_by_its_place_and_not_told() {
+        for entry in [
+            "0123456789abcdef",
+            "push:short",
+            "write:0123456789abcdef",
+            "push:0123456789 abcdef",
+        ] {
+            let api = config::Api {
+                keys: vec!["push:0123456789abcdef".into(), entry.into()],
+                ..config::Api::default()
+            };
+            let error = Keys::open(&api).expect_err("refused").to_string();
+            assert!(error.contains("number 2"), "{error}");
+            assert!(!error.contains("0123456789"), "{error}");
+        }
+    }
+}
