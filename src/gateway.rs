@@ -2,6 +2,7 @@
 
 pub(crate) mod chat;
 mod ledger;
+mod origins;
 mod parcels;
 mod rooms;
 pub mod socketio;

@@ -55,12 +55,17 @@ impl Config {
             "socketio.max_queue",
             "has to be from 32 to 65536",
         )?;
-        let origins = &self.socketio.origins;
-        require(
-            origins.iter().all(|o| o == "*" || o.contains("://")),
-            "socketio.origins",
-            "each has to be \"*\" or scheme://host[:port], as \"https://www.example.com\"",
-        )?;
+        let lists = [
+            ("socketio.origins", &self.socketio.origins),
+            ("websocket.origins", &self.websocket.origins),
+        ];
+        for (key, origins) in lists {
+            require(
+                origins.iter().all(|o| o == "*" || o.contains("://")),
+                key,
+                "each has to be \"*\" or scheme://host[:port], as \"https://www.example.com\"",
+            )?;
+        }
         self.check_api()?;
         self.check_raw()?;
         self.check_chat()?;

@@ -17,6 +17,8 @@ pub struct Websocket {
     pub max_queue: usize,
     /// How many bytes may wait for one page. A single message may be larger.
     pub max_queue_bytes: ByteSize,
+    /// Origins whose pages may connect; `*` is any.
+    pub origins: Vec<String>,
     /// How often a page is pinged; one that has sent nothing from one ping to the next is gone.
     #[serde(with = "units::duration")]
     pub ping_interval: Duration,
@@ -151,6 +153,7 @@ impl Default for Websocket {
         Self {
             max_queue: 4096,
             max_queue_bytes: ByteSize::mib(1),
+            origins: vec!["*".to_owned()],
             ping_interval: Duration::from_secs(50),
         }
     }

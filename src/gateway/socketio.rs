@@ -11,7 +11,6 @@ mod egress;
 mod link;
 mod mend;
 mod newcomers;
-mod origins;
 mod packet;
 mod page;
 mod payload;

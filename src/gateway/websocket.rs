@@ -26,6 +26,7 @@ use tower::Service;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config;
+use crate::gateway::origins::Origins;
 pub(crate) use crate::gateway::rooms::Room;
 use crate::metrics::{Gateway, Metrics, Reason, Wire};
 use crate::net::{Connection, Stream, Tuning};
@@ -100,6 +101,7 @@ pub(crate) struct Quarters {
 /// The service of one connection: the handshake. Cheap to clone.
 pub(crate) struct Handshake<D> {
     dialect: Arc<D>,
+    origins: Arc<Origins>,
     bounds: Bounds,
     treatment: Treatment,
     quarters: Quarters,
@@ -115,6 +117,7 @@ impl<D: Dialect> Handshake<D> {
     ) -> Self {
         Self {
             dialect: Arc::new(dialect),
+            origins: Arc::new(Origins::new(&config.origins)),
             bounds: Bounds {
                 messages: config.max_queue,
                 bytes: config.max_queue_bytes(),
@@ -136,8 +139,16 @@ impl<D: Dialect> Handshake<D> {
         let key = request.headers().get(header::SEC_WEBSOCKET_KEY).cloned();
         let upgrade = request.extensions_mut().remove::<OnUpgrade>();
         let (&Method::GET, Some(key), Some(upgrade)) = (request.method(), key, upgrade) else {
-            return refusal();
+            return refusal(StatusCode::BAD_REQUEST, "this port speaks websocket\n");
         };
+        let origin = request.headers().get(header::ORIGIN);
+        if !self.origins.allow(origin) {
+            tracing::debug!(?origin, "origin refused");
+            return refusal(
+                StatusCode::FORBIDDEN,
+                "pages of this origin may not connect\n",
+            );
+        }
         let query = request.uri().query().unwrap_or_default().to_owned();
         let handshake = self.clone();
         let tasks = &self.quarters.tasks;
@@ -205,9 +216,9 @@ fn first_protocol(asked: &HeaderMap) -> Option<HeaderValue> {
     HeaderValue::from_bytes(first.trim_ascii()).ok()
 }
 
-fn refusal() -> Response<Body> {
-    let mut response = Response::new(Body::from("this port speaks websocket\n"));
-    *response.status_mut() = StatusCode::BAD_REQUEST;
+fn refusal(status: StatusCode, reason: &'static str) -> Response<Body> {
+    let mut response = Response::new(Body::from(reason));
+    *response.status_mut() = status;
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
     response
@@ -231,6 +242,7 @@ impl<D> Clone for Handshake<D> {
     fn clone(&self) -> Self {
         Self {
             dialect: Arc::clone(&self.dialect),
+            origins: Arc::clone(&self.origins),
             bounds: self.bounds,
             treatment: self.treatment,
             quarters: self.quarters.clone(),

@@ -21,10 +21,10 @@ use tower::{Service, ServiceExt as _};
 use tower_http::services::ServeDir;
 
 use crate::config;
+use crate::gateway::origins::Origins;
 use crate::gateway::socketio::connections::Connections;
 use crate::gateway::socketio::link::Link;
 use crate::gateway::socketio::mend::mend_polled;
-use crate::gateway::socketio::origins::Origins;
 use crate::gateway::socketio::payload;
 use crate::gateway::socketio::request::{parameter, slim};
 use crate::gateway::socketio::wire::Wire;

@@ -2,9 +2,9 @@
 
 use http::HeaderValue;
 
-/// The allow-list of `socketio.origins`.
+/// An allow-list, as `socketio.origins`.
 #[derive(Debug)]
-pub(super) enum Origins {
+pub(in crate::gateway) enum Origins {
     /// Any, and requests without one: the original's default.
     Any,
     /// These.
@@ -13,7 +13,7 @@ pub(super) enum Origins {
 
 /// One entry.
 #[derive(Debug)]
-pub(super) enum Allowed {
+pub(in crate::gateway) enum Allowed {
     /// `scheme://host[:port]`, exactly.
     Exact(String),
     /// `scheme://host:*`: this much, followed by nothing or a port.
@@ -21,7 +21,7 @@ pub(super) enum Allowed {
 }
 
 impl Origins {
-    pub(super) fn new(entries: &[String]) -> Self {
+    pub(in crate::gateway) fn new(entries: &[String]) -> Self {
         if entries.iter().any(|entry| entry == "*") {
             return Self::Any;
         }
@@ -37,7 +37,7 @@ impl Origins {
 
     /// Whether a request with this `Origin` may connect. One without is not a browser's
     /// cross-site request, and is allowed; `null`, which anybody can send, is not.
-    pub(super) fn allow(&self, origin: Option<&HeaderValue>) -> bool {
+    pub(in crate::gateway) fn allow(&self, origin: Option<&HeaderValue>) -> bool {
         let (Self::Listed(entries), Some(origin)) = (self, origin) else {
             return true;
         };
