@@ -6,6 +6,7 @@
 mod api;
 mod chat;
 mod check;
+mod limits;
 pub mod load;
 mod raw;
 mod recovery;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 pub use api::Api;
 pub use chat::{Auth, AuthMode, Chat, Store, Strategy};
 pub use check::Contradiction;
+pub use limits::Limits;
 pub use raw::{Matching, Secret, Text, TopicSocket, Topics, Udp, UidSocket, Websocket};
 pub use recovery::{Backlog, Recovery};
 
@@ -59,6 +61,8 @@ pub struct Config {
     pub auth: Auth,
     /// Who may push.
     pub api: Api,
+    /// How much pages may take.
+    pub limits: Limits,
     /// What pages get that reconnect.
     pub recovery: Recovery,
     /// What users get who were away.

@@ -32,14 +32,14 @@
 //! - [`store`]: what must outlive the moment, in SQLite or PostgreSQL: the chat's records, the backlog,
 //!   and what one server leaves to the next.
 //! - [`metrics`]: what is counted. [`readiness`]: whether the server can do its work.
-//! - [`auth`]: who may log in. `net`: listeners, and HTTP/1.1 on what they accept.
+//! - [`limits`]: how much pages may take. [`auth`]: who may log in, and who may push. `net`: listeners, and HTTP/1.1 on what they accept.
 //! - [`push`], [`record`], [`topic`], [`group`], [`uid`]: values.
 //! - `php`: the value rules of the PHP originals.
 //! - [`config`]: plain data, and where it comes from. [`telemetry`]: logging.
 //!
 //! Imports go downward: `app` and `cli` over the edges (`gateway`, `ingress`, `web`, `admin`, which
 //! do not know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over
-//! `metrics` and `readiness`, over the values, over `php` and `config`. One call goes up, from the hub
+//! `limits`, over `metrics` and `readiness`, over the values, over `php` and `config`. One call goes up, from the hub
 //! to the pages, through [`hub::Egress`].
 
 mod admin;
@@ -52,6 +52,7 @@ pub mod gateway;
 pub mod group;
 pub mod hub;
 pub mod ingress;
+pub mod limits;
 pub mod metrics;
 mod net;
 mod php;

@@ -3,6 +3,8 @@
 //!
 //! Every counter is found by the numbers of its labels' values: to count is one atomic addition.
 
+mod labels;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,9 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use labels::{GATEWAYS, INGRESSES, LIMITS, OUTCOMES, REASONS, WIRES};
+pub use labels::{Gateway, Ingress, Limit, Outcome, Reason, Wire};
+
 /// What every name starts with.
 const PREFIX: &str = "campanile";
 
@@ -21,82 +26,6 @@ const PREFIX: &str = "campanile";
 const COMMIT_BUCKETS: [f64; 13] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
-
-/// What a page speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gateway {
-    /// Socket.IO.
-    SocketIo,
-    /// The uid websocket.
-    UidSocket,
-    /// The topic websocket.
-    TopicSocket,
-    /// The chat websocket.
-    Chat,
-}
-
-/// How a page is written to: the three raw gateways are one way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
-    /// By Socket.IO.
-    SocketIo,
-    /// By a raw websocket.
-    Websocket,
-}
-
-/// Why a page's connection has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// The page said goodbye: a closing frame, or a packet that disconnects.
-    Left,
-    /// The connection ended without a goodbye.
-    Broken,
-    /// The page did not answer the heartbeat.
-    Silent,
-    /// The page fell too far behind.
-    Slow,
-    /// What it said could not be accepted: its claim, or its breach of the protocol.
-    Refused,
-    /// We ended it: the server stops, or the application wanted it.
-    Stopped,
-}
-
-/// By what way a push came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ingress {
-    /// The HTTP push port.
-    Http,
-    /// The text push port.
-    Text,
-    /// The UDP push port.
-    Udp,
-    /// The form of the demo page.
-    Web,
-    /// A page that sends.
-    Chat,
-}
-
-/// What became of a push.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Somebody it is for is online, or it was for everyone, or it was only to be kept and was.
-    Ok,
-    /// Nobody it is for is online.
-    Offline,
-    /// It was not understood.
-    Fail,
-    /// It had to be kept, and was not.
-    Unkept,
-    /// Who asked may not.
-    Denied,
-}
-
-// In the order of the variants.
-const GATEWAYS: [&str; 4] = ["socketio", "uid_socket", "topic_socket", "chat"];
-const WIRES: [&str; 2] = ["socketio", "websocket"];
-const REASONS: [&str; 6] = ["left", "broken", "silent", "slow", "refused", "stopped"];
-const INGRESSES: [&str; 5] = ["http", "text", "udp", "web", "chat"];
-const OUTCOMES: [&str; 5] = ["ok", "offline", "fail", "unkept", "denied"];
 
 /// What is not counted but read when somebody asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,6 +56,7 @@ struct Figures {
     pushes: [[Counter; OUTCOMES.len()]; INGRESSES.len()],
     deliveries: [Counter; WIRES.len()],
     slow_pages: [Counter; WIRES.len()],
+    limited: [Counter; LIMITS.len()],
     recoveries: Recoveries,
     backlog: Backlog,
     commits: Histogram,
@@ -181,6 +111,10 @@ impl Metrics {
                 ),
                 ("gateway", WIRES),
             ),
+            limited: names.by_one(
+                ("refused_by_limit", "Who was over a limit, and refused"),
+                ("limit", LIMITS),
+            ),
             recoveries: Recoveries::new(names),
             backlog: Backlog::new(names),
             commits: names.commits(),
@@ -212,6 +146,11 @@ impl Metrics {
     /// A page loses its connection because it fell behind.
     pub fn slow_page_closed(&self, wire: Wire) {
         self.0.slow_pages[wire as usize].inc();
+    }
+
+    /// Somebody was over a limit.
+    pub fn limited(&self, limit: Limit) {
+        self.0.limited[limit as usize].inc();
     }
 
     /// A page came back and got all that it had missed, so many messages.

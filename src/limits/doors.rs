@@ -1,0 +1,205 @@
+//! How many are in: connections, sessions, and those of each peer.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::config;
+use crate::limits::{Over, Peer};
+use crate::metrics::Limit;
+
+/// What is assumed where the process cannot be asked how many files it may have open.
+const FILES: usize = 1024;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(super) struct Doors {
+    pages: Count,
+    publishers: Count,
+    polling: Count,
+    per_peer: usize,
+    /// Connections, as they are accepted; behind a proxy these are the proxy's.
+    connections: Peers,
+    sessions: Peers,
+}
+
+/// How a session is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By polling, at first.
+    Polling,
+    /// Over a websocket.
+    Websocket,
+}
+
+/// A connection that counts.
+#[derive(Debug)]
+pub struct Seat {
+    doors: Arc<Doors>,
+    peer: Option<Peer>,
+    is_page: bool,
+}
+
+/// A session that counts.
+#[derive(Debug)]
+pub struct Place {
+    doors: Arc<Doors>,
+    peer: Option<Peer>,
+    polls: AtomicBool,
+}
+
+/// So many, of at most so many; zero is any number.
+#[derive(Debug)]
+struct Count {
+    now: AtomicUsize,
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Peers(Mutex<HashMap<Peer, usize>>);
+
+impl Doors {
+    pub(super) fn new(config: &config::Limits) -> Self {
+        let most = match config.connections {
+            0 => files().saturating_sub(config.reserve).max(64),
+            most => most,
+        };
+        Self {
+            pages: Count::of(most),
+            // The other half is the store's, and whatever else opens a file.
+            publishers: Count::of(config.reserve / 2),
+            polling: Count::of(config.polling_sessions),
+            per_peer: config.connections_per_peer,
+            connections: Peers::default(),
+            sessions: Peers::default(),
+        }
+    }
+
+    pub(super) fn page(self: &Arc<Self>, peer: Option<Peer>) -> Result<Seat, Over> {
+        self.pages.enter(Limit::Connections)?;
+        if let Err(over) = self.connections.enter(peer, self.per_peer) {
+            self.pages.leave();
+            return Err(over);
+        }
+        Ok(self.seat(peer, true))
+    }
+
+    pub(super) fn publisher(self: &Arc<Self>) -> Result<Seat, Over> {
+        self.publishers.enter(Limit::PushConnections)?;
+        Ok(self.seat(None, false))
+    }
+
+    fn seat(self: &Arc<Self>, peer: Option<Peer>, is_page: bool) -> Seat {
+        Seat {
+            doors: Arc::clone(self),
+            peer,
+            is_page,
+        }
+    }
+
+    pub(super) fn session(self: &Arc<Self>, peer: Option<Peer>, way: Way) -> Result<Place, Over> {
+        let polls = way == Way::Polling;
+        if polls {
+            self.polling.enter(Limit::Polling)?;
+        }
+        if let Err(over) = self.sessions.enter(peer, self.per_peer) {
+            if polls {
+                self.polling.leave();
+            }
+            return Err(over);
+        }
+        Ok(Place {
+            doors: Arc::clone(self),
+            peer,
+            polls: AtomicBool::new(polls),
+        })
+    }
+}
+
+impl Place {
+    /// The session has been upgraded to a websocket.
+    pub fn no_longer_polls(&self) {
+        if self.polls.swap(false, Ordering::Relaxed) {
+            self.doors.polling.leave();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.no_longer_polls();
+        self.doors.sessions.leave(self.peer);
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if self.is_page {
+            self.doors.pages.leave();
+            self.doors.connections.leave(self.peer);
+        } else {
+            self.doors.publishers.leave();
+        }
+    }
+}
+
+impl Count {
+    fn of(most: usize) -> Self {
+        Self {
+            now: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    fn enter(&self, limit: Limit) -> Result<(), Over> {
+        let before = self.now.fetch_add(1, Ordering::Relaxed);
+        if self.most > 0 && before >= self.most {
+            self.leave();
+            return Err(Over(limit));
+        }
+        Ok(())
+    }
+
+    fn leave(&self) {
+        self.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Peers {
+    fn enter(&self, peer: Option<Peer>, most: usize) -> Result<(), Over> {
+        let Some(peer) = peer else { return Ok(()) };
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = peers.entry(peer).or_default();
+        if most > 0 && *count >= most {
+            return Err(Over(Limit::PeerConnections));
+        }
+        *count += 1;
+        Ok(())
+    }
+
+    fn leave(&self, peer: Option<Peer>) {
+        let Some(peer) = peer else { return };
+        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = peers.entry(peer) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        // A crowd of strangers is not kept in mind for ever.
+        let room = peers.len() * 2 + 64;
+        if peers.capacity() > room * 2 {
+            peers.shrink_to(room);
+        }
+    }
+}
+
+/// How many files the process may have open.
+fn files() -> usize {
+    #[cfg(unix)]
+    if let Some(files) = rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        return usize::try_from(files).unwrap_or(FILES);
+    }
+    FILES
+}
