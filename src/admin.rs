@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderMap, StatusCode, header};
 
-use crate::auth::keys::{Denied, Keys, Scope};
+use crate::auth::api_keys::{Denied, Keys, Scope};
 use crate::metrics::{Levels, Metrics};
 use crate::readiness::Readiness;
 

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Auth;
-use crate::auth::keys::Keys;
+use crate::auth::api_keys::Keys;
 use crate::chat::Chat;
 use crate::config::{self, Config};
 use crate::gateway::chat::ChatSocket;
@@ -23,6 +23,7 @@ use crate::gateway::websocket::{Drain, Quarters, WebsocketEgress};
 use crate::hub::{Backlog, Egress, Hub};
 use crate::ingress::text::TextIngress;
 use crate::ingress::udp::PacketReader;
+use crate::limits::Limits;
 use crate::ingress::{Publisher, form};
 use crate::metrics::{Ingress, Metrics};
 use crate::net::Listener;
@@ -55,6 +56,7 @@ pub struct App {
     websockets: Arc<WebsocketEgress>,
     auth: Arc<Auth>,
     keys: Arc<Keys>,
+    limits: Arc<Limits>,
     topics: Arc<TopicReader>,
     records: Option<Records>,
     chat: Option<Arc<Chat>>,
@@ -74,6 +76,7 @@ impl App {
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         let keys = Arc::new(Keys::open(&config.api)?);
+        let limits = Limits::new(&config.limits, &metrics);
         let (presence, root) = (config.presence.clone(), &config.web.root);
         let gateway = SocketIoGateway::new(&config.socketio, presence, root, &metrics);
         let mut listeners = Listeners::bind(&config, gateway.tuning())?;
@@ -109,6 +112,7 @@ impl App {
             chat: chat.clone().filter(|_| config.chat.socketio),
             backlog: records.as_ref().map(|records| Arc::clone(&records.backlog)),
             metrics: metrics.clone(),
+            limits: Arc::clone(&limits),
         };
         gateway.open(lobby, config.recovery.rewind);
         Ok(Self {
@@ -118,6 +122,7 @@ impl App {
             websockets,
             auth,
             keys,
+            limits,
             topics,
             records,
             chat,
@@ -182,6 +187,8 @@ impl App {
             records::start_chat(chat, loops, stop);
         }
         loops.spawn(forget(Arc::clone(&self.hub), stop.clone()));
+        let (limits, end) = (Arc::clone(&self.limits), stop.clone());
+        loops.spawn(async move { limits.run(end).await });
         running
     }
 
@@ -244,6 +251,7 @@ impl App {
             tasks: pages.clone(),
             drain: running.drain.clone(),
             metrics: self.metrics.clone(),
+            limits: Arc::clone(&self.limits),
         };
         let (websocket, egress) = (&self.config.websocket, &self.websockets);
         if let Some(listener) = self.listeners.uid_socket.take() {

@@ -1,6 +1,6 @@
-//! Who may log in: what a page claims, made into a uid. And who may push: [`keys`]. Knows no wire.
+//! Who may log in: what a page claims, made into a uid. And who may push: [`api_keys`]. Knows no wire.
 
-pub mod keys;
+pub mod api_keys;
 pub mod signature;
 
 use std::time::{SystemTime, UNIX_EPOCH};

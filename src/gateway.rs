@@ -1,6 +1,7 @@
 //! The subscriber side: the protocols that pages speak. Gateways know the hub, not each other.
 
 pub(crate) mod chat;
+mod front;
 mod ledger;
 mod origins;
 mod parcels;

@@ -6,7 +6,7 @@ pub(crate) mod udp;
 
 use std::sync::Arc;
 
-use crate::auth::keys::Denied;
+use crate::auth::api_keys::Denied;
 use crate::hub::{Backlog, Hub, KeepError};
 use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::push::{Content, Delivery, Push, Target};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::metrics::{Limit, Metrics};
 use doors::Doors;
-pub use doors::{Place, Seat, Way};
+pub use doors::{Stay, Seat, Way};
 use memory::Memory;
 pub use rates::Budget;
 use rates::Rates;
@@ -79,11 +79,11 @@ impl Limits {
         self.count(self.doors.publisher())
     }
 
-    /// A page wants to open a session; it counts until the place is dropped.
+    /// A page wants to open a session; it counts until the stay is dropped.
     ///
     /// # Errors
     /// When it may not now.
-    pub fn page_opens(&self, peer: IpAddr, way: Way) -> Result<Place, Over> {
+    pub fn page_opens(&self, peer: IpAddr, way: Way) -> Result<Stay, Over> {
         let peer = self.peer(peer);
         let open = || {
             if self.memory.is_short() {

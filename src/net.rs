@@ -8,6 +8,7 @@ pub(crate) mod body;
 pub(crate) mod browser;
 mod connection;
 mod first_line;
+mod peer;
 
 use std::convert::Infallible;
 use std::io;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 pub(crate) use connection::{Connection, Stream, Tap};
+pub(crate) use peer::Peer;
 
 /// Connections that may wait to be accepted: a crowd that reconnects at one instant fits.
 const BACKLOG: i32 = 4096;

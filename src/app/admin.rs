@@ -7,7 +7,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::admin;
-use crate::auth::keys::Keys;
+use crate::auth::api_keys::Keys;
 use crate::hub::{Backlog, Hub};
 use crate::metrics::{Levels, Metrics};
 use crate::net::Listener;

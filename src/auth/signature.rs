@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
-use crate::auth::keys::Denied;
+use crate::auth::api_keys::Denied;
 use crate::auth::{now, unhex};
 
 /// How far a request's clock may be from ours, in seconds.
@@ -125,7 +125,7 @@ mod tests {
     use sha2::Sha256;
 
     use super::Signed;
-    use crate::auth::keys::{Denied, Keys, Scope};
+    use crate::auth::api_keys::{Denied, Keys, Scope};
     use crate::auth::now;
     use crate::config;
 

@@ -26,8 +26,10 @@ use tower::Service;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config;
+use crate::gateway::front;
 use crate::gateway::origins::Origins;
 pub(crate) use crate::gateway::rooms::Room;
+use crate::limits::{Limits, Stay, Way};
 use crate::metrics::{Gateway, Metrics, Reason, Wire};
 use crate::net::{Connection, Stream, Tuning};
 use crate::push::Push;
@@ -96,6 +98,7 @@ pub(crate) struct Quarters {
     pub(crate) tasks: TaskTracker,
     pub(crate) drain: Drain,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: Arc<Limits>,
 }
 
 /// The service of one connection: the handshake. Cheap to clone.
@@ -149,30 +152,41 @@ impl<D: Dialect> Handshake<D> {
                 "pages of this origin may not connect\n",
             );
         }
+        let peer = front::peer(&request);
+        let stay = match self.quarters.limits.page_opens(peer, Way::Websocket) {
+            Ok(stay) => stay,
+            Err(over) => return front::refusal(over),
+        };
         let query = request.uri().query().unwrap_or_default().to_owned();
         let handshake = self.clone();
         let tasks = &self.quarters.tasks;
         tasks.spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => handshake.serve(upgraded, query).await,
+                Ok(upgraded) => handshake.serve(upgraded, query, stay).await,
                 Err(e) => tracing::debug!(error = %e, "page lost within its handshake"),
             }
         });
         switching(&key, request.headers())
     }
 
-    async fn serve(self, upgraded: Upgraded, query: String) {
+    async fn serve(self, upgraded: Upgraded, query: String, _stay: Stay) {
         let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
             tracing::error!("a page's connection is not one of ours");
             return;
         };
-        let Quarters { drain, metrics, .. } = self.quarters;
+        let Quarters {
+            drain,
+            metrics,
+            limits,
+            ..
+        } = self.quarters;
         metrics.opened(D::GATEWAY);
         let outbox = Arc::new(Outbox::new(self.bounds));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf);
         match self.dialect.open(&query, &outbox) {
             Ok(protocol) => {
-                let page = Page::new(stream, &early, outbox, protocol, self.treatment);
+                let treatment = (self.treatment, limits);
+                let page = Page::new(stream, &early, outbox, protocol, treatment);
                 // The page is here for long; what its handshake was read into need not be.
                 drop((early, query));
                 page.serve(drain.turn(), |reason| closed::<D>(&metrics, reason))

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-use crate::auth::keys::{Denied, Keys};
+use crate::auth::api_keys::{Denied, Keys};
 use crate::config;
 use crate::ingress::{Publisher, Reply};
 use crate::net::body::{self, BodyError};

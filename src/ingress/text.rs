@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::keys::{Denied, Keys, Rights, Scope};
+use crate::auth::api_keys::{Denied, Keys, Rights, Scope};
 use crate::config;
 use crate::hub::Hub;
 use crate::ingress::Reply;

@@ -10,7 +10,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::UdpSocket;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::keys::{Keys, Scope};
+use crate::auth::api_keys::{Keys, Scope};
 use crate::config::Secret;
 use crate::hub::Hub;
 use crate::ingress::Reply;

@@ -43,7 +43,7 @@ pub struct Seat {
 
 /// A session that counts.
 #[derive(Debug)]
-pub struct Place {
+pub struct Stay {
     doors: Arc<Doors>,
     peer: Option<Peer>,
     polls: AtomicBool,
@@ -98,7 +98,7 @@ impl Doors {
         }
     }
 
-    pub(super) fn session(self: &Arc<Self>, peer: Option<Peer>, way: Way) -> Result<Place, Over> {
+    pub(super) fn session(self: &Arc<Self>, peer: Option<Peer>, way: Way) -> Result<Stay, Over> {
         let polls = way == Way::Polling;
         if polls {
             self.polling.enter(Limit::Polling)?;
@@ -109,7 +109,7 @@ impl Doors {
             }
             return Err(over);
         }
-        Ok(Place {
+        Ok(Stay {
             doors: Arc::clone(self),
             peer,
             polls: AtomicBool::new(polls),
@@ -117,7 +117,7 @@ impl Doors {
     }
 }
 
-impl Place {
+impl Stay {
     /// The session has been upgraded to a websocket.
     pub fn no_longer_polls(&self) {
         if self.polls.swap(false, Ordering::Relaxed) {
@@ -126,7 +126,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Stay {
     fn drop(&mut self) {
         self.no_longer_polls();
         self.doors.sessions.leave(self.peer);

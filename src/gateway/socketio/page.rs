@@ -24,6 +24,7 @@ use crate::gateway::socketio::presence::Announcer;
 use crate::gateway::socketio::talk::{self, Heard, Refusal, Rest, Talk};
 use crate::gateway::socketio::wire::Wire;
 use crate::hub::{Backlog, Hub, Session, Subscribed};
+use crate::limits::{Budget, Limits, Place as Seat};
 use crate::metrics::{self, Metrics, Reason};
 use crate::push::PushId;
 use crate::topic::{Subscription, TopicReader};
@@ -44,6 +45,7 @@ pub(crate) struct Lobby {
     /// `None` where there is no store.
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) metrics: Metrics,
+    pub(crate) limits: Arc<Limits>,
 }
 
 /// The same, with the gateway's own part of it.

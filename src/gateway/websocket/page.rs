@@ -14,6 +14,7 @@ use crate::gateway::websocket::drain::Turn;
 use crate::gateway::websocket::frame::{self, Decoder, FrameError, Limits, Message};
 use crate::gateway::websocket::outbox::{Close, Outbox, Waiting};
 use crate::gateway::websocket::write::{Left, WRITE, say_goodbye, write};
+use crate::limits::{self, Budget};
 use crate::metrics::Reason;
 use crate::net::Stream;
 use crate::record::RecordId;
@@ -98,6 +99,9 @@ pub(super) struct Page<P> {
     outbox: Arc<Outbox>,
     protocol: P,
     treatment: Treatment,
+    limits: Arc<limits::Limits>,
+    /// For what it says.
+    budget: Budget,
     decoder: Decoder,
     writing: VecDeque<Waiting>,
     /// Bytes since the handshake.
@@ -134,7 +138,7 @@ impl<P: Protocol> Page<P> {
         early: &[u8],
         outbox: Arc<Outbox>,
         protocol: P,
-        treatment: Treatment,
+        (treatment, limits): (Treatment, Arc<limits::Limits>),
     ) -> Self {
         let mut decoder = Decoder::default();
         decoder.feed(early);
@@ -146,6 +150,8 @@ impl<P: Protocol> Page<P> {
             outbox,
             protocol,
             treatment,
+            budget: limits.budget(),
+            limits,
             decoder,
             writing: VecDeque::new(),
             written: 0,
@@ -244,6 +250,12 @@ impl<P: Protocol> Page<P> {
                 Ok(None) => break,
                 Err(e) => return Err(violation(e)),
             };
+            // Frames that carry nothing count as well: each costs an answer.
+            if !self.budget.spend() {
+                let over = self.limits.talks_too_much();
+                let close = Close::new(CloseCode::Policy, &over.to_string());
+                return Err(End::Close(Reason::Refused, close));
+            }
             let received = match message {
                 Message::Data(bytes) => Received::Whole(bytes),
                 Message::Oversized(length) => Received::Oversized(length),

@@ -3,7 +3,7 @@
 use http::request::Parts;
 use http::{HeaderMap, header};
 
-use crate::auth::keys::{Denied, Keys, Scope};
+use crate::auth::api_keys::{Denied, Keys, Scope};
 use crate::auth::signature::Signed;
 
 const TIMESTAMP: &str = "x-campanile-timestamp";
