@@ -16,6 +16,7 @@ use crate::auth::api_keys::Keys;
 use crate::chat::Chat;
 use crate::config::{self, Config};
 use crate::gateway::chat::ChatSocket;
+use crate::gateway::entrance::Entrance;
 use crate::gateway::socketio::{Lobby, SocketIoGateway};
 use crate::gateway::topic_socket::TopicSocket;
 use crate::gateway::uid_socket::UidSocket;
@@ -23,8 +24,8 @@ use crate::gateway::websocket::{Drain, Quarters, WebsocketEgress};
 use crate::hub::{Backlog, Egress, Hub};
 use crate::ingress::text::TextIngress;
 use crate::ingress::udp::PacketReader;
-use crate::limits::Limits;
 use crate::ingress::{Publisher, form};
+use crate::limits::Limits;
 use crate::metrics::{Ingress, Metrics};
 use crate::net::Listener;
 use crate::readiness::Readiness;
@@ -55,6 +56,7 @@ pub struct App {
     gateway: SocketIoGateway,
     websockets: Arc<WebsocketEgress>,
     auth: Arc<Auth>,
+    entrance: Arc<Entrance>,
     keys: Arc<Keys>,
     limits: Arc<Limits>,
     topics: Arc<TopicReader>,
@@ -78,7 +80,9 @@ impl App {
         let keys = Arc::new(Keys::open(&config.api)?);
         let limits = Limits::new(&config.limits, &metrics);
         let (presence, root) = (config.presence.clone(), &config.web.root);
-        let gateway = SocketIoGateway::new(&config.socketio, presence, root, &metrics);
+        let auth = Arc::new(Auth::new(&config.auth)?);
+        let entrance = Entrance::new(Arc::clone(&auth), Arc::clone(&limits), metrics.clone());
+        let gateway = SocketIoGateway::new(&config.socketio, presence, root, &entrance, &metrics);
         let mut listeners = Listeners::bind(&config, gateway.tuning())?;
         let addresses = listeners.addresses();
         let websockets = Arc::new(WebsocketEgress::new(metrics.clone()));
@@ -93,7 +97,6 @@ impl App {
             &keys,
             levels,
         );
-        let auth = Arc::new(Auth::new(&config.auth));
         let topics = Arc::new(TopicReader::new(&config.topics));
         let records = Records::open(&config, &hub, &metrics, &readiness).await?;
         if let Some(records) = &records {
@@ -107,12 +110,11 @@ impl App {
         };
         let lobby = Lobby {
             hub: Arc::clone(&hub),
-            auth: Arc::clone(&auth),
+            entrance: Arc::clone(&entrance),
             topics: config.udp.listen.map(|_| Arc::clone(&topics)),
             chat: chat.clone().filter(|_| config.chat.socketio),
             backlog: records.as_ref().map(|records| Arc::clone(&records.backlog)),
             metrics: metrics.clone(),
-            limits: Arc::clone(&limits),
         };
         gateway.open(lobby, config.recovery.rewind);
         Ok(Self {
@@ -121,6 +123,7 @@ impl App {
             gateway,
             websockets,
             auth,
+            entrance,
             keys,
             limits,
             topics,
@@ -189,6 +192,8 @@ impl App {
         loops.spawn(forget(Arc::clone(&self.hub), stop.clone()));
         let (limits, end) = (Arc::clone(&self.limits), stop.clone());
         loops.spawn(async move { limits.run(end).await });
+        let (auth, end) = (Arc::clone(&self.auth), stop.clone());
+        loops.spawn(async move { auth.run(end).await });
         running
     }
 
@@ -246,19 +251,19 @@ impl App {
             pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
             loops.spawn(self.gateway.announce(&self.hub, stop.loops.clone()));
             loops.spawn(self.gateway.welcome(stop.loops.clone()));
+            loops.spawn(self.gateway.expire(stop.loops.clone()));
         }
         let quarters = || Quarters {
             tasks: pages.clone(),
             drain: running.drain.clone(),
             metrics: self.metrics.clone(),
-            limits: Arc::clone(&self.limits),
+            entrance: Arc::clone(&self.entrance),
         };
         let (websocket, egress) = (&self.config.websocket, &self.websockets);
         if let Some(listener) = self.listeners.uid_socket.take() {
             let dialect = UidSocket {
                 hub: Arc::clone(&self.hub),
                 egress: Arc::clone(egress),
-                auth: Arc::clone(&self.auth),
                 backlog: self.backlog().cloned(),
                 metrics: self.metrics.clone(),
                 rewind: self.config.recovery.rewind,
@@ -279,7 +284,6 @@ impl App {
             let dialect = ChatSocket {
                 chat: Arc::clone(chat),
                 egress: Arc::clone(egress),
-                auth: Arc::clone(&self.auth),
             };
             let service = dialect.service(websocket, quarters());
             pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));

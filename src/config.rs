@@ -4,6 +4,7 @@
 //! origin, are in [`load`].
 
 mod api;
+mod auth;
 mod chat;
 mod check;
 mod limits;
@@ -20,7 +21,8 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 pub use api::Api;
-pub use chat::{Auth, AuthMode, Chat, Store, Strategy};
+pub use auth::{Auth, AuthMode, JwtKey};
+pub use chat::{Chat, Store, Strategy};
 pub use check::Contradiction;
 pub use limits::Limits;
 pub use raw::{Matching, Secret, Text, TopicSocket, Topics, Udp, UidSocket, Websocket};

@@ -1,7 +1,7 @@
 //! The subscriber side: the protocols that pages speak. Gateways know the hub, not each other.
 
 pub(crate) mod chat;
-mod front;
+pub(crate) mod entrance;
 mod ledger;
 mod origins;
 mod parcels;
@@ -15,6 +15,10 @@ pub mod websocket;
 pub(crate) mod event {
     /// From a page: its uid.
     pub(crate) const LOGIN: &str = "login";
+    /// To a page: its login was refused, or is good no longer.
+    pub(crate) const LOGIN_ERROR: &str = "login_error";
+    /// To a page: it is over a limit, and has to go.
+    pub(crate) const LIMIT: &str = "limit";
     /// From a page: what it wants to hear of.
     pub(crate) const SUBSCRIBE: &str = "subscribe";
     /// From a page: to hear a group, or not any more, or what was said.

@@ -231,6 +231,12 @@ impl Hub {
         was_online
     }
 
+    /// How many sessions a user has.
+    #[must_use]
+    pub fn sessions(&self, uid: &Uid) -> usize {
+        self.registry.sessions(uid)
+    }
+
     /// Whether a user has a session.
     #[must_use]
     pub fn is_online(&self, uid: &Uid) -> bool {

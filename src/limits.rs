@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::metrics::{Limit, Metrics};
 use doors::Doors;
-pub use doors::{Stay, Seat, Way};
+pub use doors::{Seat, Stay, Way};
 use memory::Memory;
 pub use rates::Budget;
 use rates::Rates;

@@ -57,6 +57,7 @@ struct Figures {
     deliveries: [Counter; WIRES.len()],
     slow_pages: [Counter; WIRES.len()],
     limited: [Counter; LIMITS.len()],
+    logins_refused: Family<Labels, Counter>,
     recoveries: Recoveries,
     backlog: Backlog,
     commits: Histogram,
@@ -115,6 +116,7 @@ impl Metrics {
                 ("refused_by_limit", "Who was over a limit, and refused"),
                 ("limit", LIMITS),
             ),
+            logins_refused: names.family(("logins_refused", "Logins that were refused, and why")),
             recoveries: Recoveries::new(names),
             backlog: Backlog::new(names),
             commits: names.commits(),
@@ -146,6 +148,15 @@ impl Metrics {
     /// A page loses its connection because it fell behind.
     pub fn slow_page_closed(&self, wire: Wire) {
         self.0.slow_pages[wire as usize].inc();
+    }
+
+    /// A login was refused; `code` is one of a few words.
+    pub fn login_refused(&self, code: &'static str) {
+        let counter = self
+            .0
+            .logins_refused
+            .get_or_create_owned(&vec![("code", code)]);
+        counter.inc();
     }
 
     /// Somebody was over a limit.

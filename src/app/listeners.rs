@@ -99,13 +99,11 @@ impl Listeners {
 impl Addresses {
     /// One line a listener: which address is open, for what, and whether it asks who is there.
     pub(super) fn log(&self, config: &Config) {
-        let (any, asks) = (
-            "anyone may log in as any uid",
-            "a login takes a signed token",
-        );
         let logins = match config.auth.mode {
-            AuthMode::Open => any,
-            AuthMode::Signed => asks,
+            AuthMode::Open => "anyone may log in as any uid",
+            AuthMode::Signed => "a login takes a signed token",
+            AuthMode::Jwt => "a login takes a JSON Web Token",
+            AuthMode::Webhook => "the webhook is asked about each login",
         };
         let none = "no credentials are asked for";
         let pushes = match (config.api.has_keys(), config.api.require_signature) {

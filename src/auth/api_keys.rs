@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
+use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq as _;
 
+pub use crate::auth::signature::Denied;
 use crate::auth::signature::{Nonces, Signed};
 use crate::config;
 
@@ -42,40 +43,6 @@ pub struct Rights {
     push: bool,
     read: bool,
     admin: bool,
-}
-
-/// Why somebody may not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Denied {
-    /// A key is needed.
-    #[error("no key was shown; send it as authorization: Bearer, or as the parameter key")]
-    Missing,
-    /// It is none of ours.
-    #[error("the key is not known")]
-    Unknown,
-    /// It is ours, but not for this.
-    #[error("the key is not for this")]
-    Scope,
-    /// Keys may not be shown here.
-    #[error("a signature is needed; see x-campanile-signature")]
-    Unsigned,
-    /// A part of the signature is missing or has no such form.
-    #[error(
-        "x-campanile-timestamp, x-campanile-nonce and x-campanile-signature do not make a signature"
-    )]
-    Malformed,
-    /// Made too long ago, or in the future.
-    #[error("x-campanile-timestamp is more than five minutes from this server's clock")]
-    Clock,
-    /// Made with another key, or for another request.
-    #[error("the signature is not of this request by a known key")]
-    Signature,
-    /// The same request has come before.
-    #[error("x-campanile-nonce has been used before")]
-    Replayed,
-    /// Too many signed requests in five minutes.
-    #[error("too many nonces to remember; try again")]
-    Busy,
 }
 
 /// Why keys cannot be used. Tells nothing of the key itself.
@@ -173,7 +140,7 @@ impl Keys {
 
     /// Looks at every key, whichever it is, and at digests: how long it takes tells nothing of them.
     fn find(&self, shown: &str) -> Result<&Key, Denied> {
-        let digest = digest(shown);
+        let digest = sha256(shown);
         let mut found = None;
         for key in &self.keys {
             if bool::from(key.digest.ct_eq(&digest)) {
@@ -216,7 +183,7 @@ impl Key {
         }
         Ok(Self {
             rights,
-            digest: digest(text),
+            digest: sha256(text),
             text: text.to_owned(),
         })
     }
@@ -245,14 +212,6 @@ impl Rights {
     }
 }
 
-impl Denied {
-    /// Whether the one who asks is known: then there is no use in asking who it is.
-    #[must_use]
-    pub fn is_known(self) -> bool {
-        self == Self::Scope
-    }
-}
-
 fn read(path: &Path) -> Result<Vec<Key>, InvalidKeys> {
     let text = std::fs::read_to_string(path).map_err(|source| InvalidKeys::File {
         path: path.to_owned(),
@@ -273,8 +232,9 @@ fn read(path: &Path) -> Result<Vec<Key>, InvalidKeys> {
     }
 }
 
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
+fn sha256(text: &str) -> [u8; 32] {
+    let digest = digest(&SHA256, text.as_bytes());
+    digest.as_ref().try_into().expect("of 32 bytes")
 }
 
 /// Tells only how many there are.
@@ -288,7 +248,11 @@ impl fmt::Debug for Keys {
 
 #[cfg(test)]
 mod tests {
-    use super::{Denied, Keys, Scope};
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    use sha2::Sha256;
+
+    use super::{Denied, Keys, Scope, Signed};
+    use crate::auth::now;
     use crate::config;
 
     fn keys(entries: &[&str]) -> Keys {
@@ -340,5 +304,59 @@ mod tests {
             assert!(error.contains("number 2"), "{error}");
             assert!(!error.contains("0123456789"), "{error}");
         }
+    }
+
+    const KEY: &str = "0123456789abcdef";
+
+    fn sign(timestamp: u64, nonce: &str, body: &str) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).expect("any length");
+        mac.update(format!("{timestamp}\n{nonce}\nPOST\n/?a=1\n{body}").as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    #[test]
+    fn a_signed_request_is_taken_once_and_only_as_it_was_signed() {
+        let keys = Keys::open(&config::Api {
+            keys: vec![format!("push:{KEY}").as_str().into()],
+            ..config::Api::default()
+        })
+        .expect("sound keys");
+        let ask = |timestamp: u64, nonce: &str, signature: &str, body: &str| {
+            let timestamp = timestamp.to_string();
+            let parts = [timestamp.as_str(), nonce, signature];
+            let signed = Signed::new(parts, ("POST", "/?a=1"), body.as_bytes())?;
+            keys.signed(&signed, Scope::Push)
+        };
+        let now = now();
+        let good = sign(now, "nonce-001", "body");
+        assert_eq!(
+            ask(now, "nonce-001", &good, "other"),
+            Err(Denied::Signature)
+        );
+        assert_eq!(ask(now, "nonce-002", &good, "body"), Err(Denied::Signature));
+        assert_eq!(
+            ask(now - 1, "nonce-001", &good, "body"),
+            Err(Denied::Signature)
+        );
+        assert_eq!(ask(now, "nonce-001", &good, "body"), Ok(()));
+        assert_eq!(ask(now, "nonce-001", &good, "body"), Err(Denied::Replayed));
+        for off in [now - 302, now + 302] {
+            let signature = sign(off, "nonce-003", "body");
+            assert_eq!(
+                ask(off, "nonce-003", &signature, "body"),
+                Err(Denied::Clock)
+            );
+        }
+        // The edge of the window, and the same again.
+        let edge = now + 298;
+        let signature = sign(edge, "nonce-004", "body");
+        assert_eq!(ask(edge, "nonce-004", &signature, "body"), Ok(()));
+        assert_eq!(
+            ask(edge, "nonce-004", &signature, "body"),
+            Err(Denied::Replayed)
+        );
+        assert_eq!(ask(now, "short", &good, "body"), Err(Denied::Malformed));
+        assert_eq!(ask(now, "nonce-005", "xyz", "body"), Err(Denied::Malformed));
     }
 }

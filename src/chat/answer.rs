@@ -27,6 +27,9 @@ pub(crate) enum Answer<'a> {
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a RawValue>,
         error: String,
+        /// A word for it that stays the same, where a program may want to tell it from others.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        code: Option<&'static str>,
     },
     /// The page is somebody now. `last` is the newest record that it has or need not have; where
     /// it is to catch up, what it said itself, or nothing.
@@ -107,9 +110,15 @@ pub(crate) fn ack(reference: &Reference, kept: Kept) -> String {
 
 /// The answer to a request that was not carried out.
 pub(crate) fn error(reference: &Reference, fault: &impl std::fmt::Display) -> String {
+    refused(reference, &fault.to_string(), None)
+}
+
+/// The same, with a word for programs.
+pub(crate) fn refused(reference: &Reference, fault: &str, code: Option<&'static str>) -> String {
     Answer::Error {
         reference: reference.as_deref(),
-        error: fault.to_string(),
+        error: fault.to_owned(),
+        code,
     }
     .text()
 }

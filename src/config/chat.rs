@@ -1,4 +1,4 @@
-//! Sections of the chat, of the store that keeps its records, and of who may log in.
+//! Sections of the chat, and of the store that keeps its records.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -63,27 +63,6 @@ pub struct Store {
     pub max_age: Duration,
     /// Beyond this many the oldest records go; 0 keeps any number.
     pub max_records: u64,
-}
-
-/// Who may log in.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// By what a page's claim is judged.
-    pub mode: AuthMode,
-    /// What tokens are signed with.
-    pub secret: Secret,
-}
-
-/// By what a page's claim is judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AuthMode {
-    /// By nothing: anybody may be anyone, as in the originals.
-    #[default]
-    Open,
-    /// By its signature: a page logs in with a token that the application made.
-    Signed,
 }
 
 impl Chat {

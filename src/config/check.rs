@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue, Uri};
 use tracing::level_filters::LevelFilter;
 
-use crate::config::{AuthMode, Config};
+use crate::config::{AuthMode, Config, Secret};
 
 /// A value that is well-formed but cannot be meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,7 @@ impl Config {
         self.check_api()?;
         self.check_raw()?;
         self.check_chat()?;
+        self.check_auth()?;
         self.check_recovery()?;
         require(
             is_log_level(&self.log.level),
@@ -148,11 +150,6 @@ impl Config {
             "has to name a store where the chat is on",
         )?;
         require(
-            self.auth.mode == AuthMode::Open || self.auth.secret.expose().len() >= 16,
-            "auth.secret",
-            "has to be at least 16 bytes long where auth.mode is \"signed\"",
-        )?;
-        require(
             (1024..=16 * 1024 * 1024).contains(&self.chat.max_message.as_u64()),
             "chat.max_message",
             "has to be from 1 KiB to 16 MiB",
@@ -171,6 +168,97 @@ impl Config {
             (1..=1000).contains(&self.chat.max_history),
             "chat.max_history",
             "has to be from 1 to 1000",
+        )
+    }
+
+    fn check_auth(&self) -> Result<(), Contradiction> {
+        let auth = &self.auth;
+        let is_long = |secret: &Secret| secret.expose().len() >= 16;
+        require(
+            auth.mode != AuthMode::Signed || is_long(&auth.secret),
+            "auth.secret",
+            "has to be at least 16 bytes long where auth.mode is \"signed\"",
+        )?;
+        require(
+            auth.old_secrets.iter().all(is_long),
+            "auth.old_secrets",
+            "each has to be at least 16 bytes long",
+        )?;
+        self.check_jwt()?;
+        require(
+            auth.mode != AuthMode::Webhook || !auth.webhook_url.is_empty(),
+            "auth.webhook_url",
+            "has to be given where auth.mode is \"webhook\"",
+        )?;
+        require(
+            auth.webhook_url.is_empty() || is_http(&auth.webhook_url),
+            "auth.webhook_url",
+            "has to be an address, as \"http://127.0.0.1:8000/login\"",
+        )?;
+        let secret = &auth.webhook_secret;
+        require(
+            secret.is_empty() || (is_long(secret) && is_header_value(secret)),
+            "auth.webhook_secret",
+            "has to be at least 16 bytes long, and of what a header can hold",
+        )?;
+        let is_name = |name: &String| HeaderName::from_bytes(name.as_bytes()).is_ok();
+        require(
+            auth.webhook_headers.iter().all(is_name),
+            "auth.webhook_headers",
+            "each has to be the name of a header, as \"cookie\"",
+        )?;
+        let timeout = auth.webhook_timeout;
+        require(
+            timeout > Duration::ZERO && timeout <= Duration::from_secs(60),
+            "auth.webhook_timeout",
+            "has to be longer than zero and at most 1m",
+        )?;
+        require(
+            (1..=10_000).contains(&auth.webhook_concurrency),
+            "auth.webhook_concurrency",
+            "has to be from 1 to 10000",
+        )?;
+        require(
+            auth.webhook_queue <= 1_000_000,
+            "auth.webhook_queue",
+            "has to be at most 1000000",
+        )
+    }
+
+    fn check_jwt(&self) -> Result<(), Contradiction> {
+        let auth = &self.auth;
+        let has_keys = !auth.jwt_keys.is_empty() || !auth.jwks_url.is_empty();
+        require(
+            auth.mode != AuthMode::Jwt || has_keys,
+            "auth.jwt_keys",
+            "has to name a key where auth.mode is \"jwt\", or auth.jwks_url where keys are",
+        )?;
+        for (i, key) in auth.jwt_keys.iter().enumerate() {
+            let has_file = !key.file.as_os_str().is_empty();
+            let problem = match (has_file, key.secret.expose().len()) {
+                (true, 0) | (false, 32..) => continue,
+                (true, _) => "has a file and a secret; each needs a key of its own",
+                (false, 0) => "has neither a file nor a secret",
+                (false, _) => "has a secret of less than 32 bytes, which is too short to be safe",
+            };
+            let problem = format!("number {} {problem}", i + 1);
+            require(false, "auth.jwt_keys", &problem)?;
+        }
+        require(
+            auth.jwks_url.is_empty() || is_http(&auth.jwks_url),
+            "auth.jwks_url",
+            "has to be an address, as \"https://login.example.com/.well-known/jwks.json\"",
+        )?;
+        require(
+            (Duration::from_secs(10)..=Duration::from_secs(7 * 24 * 3600))
+                .contains(&auth.jwks_refresh),
+            "auth.jwks_refresh",
+            "has to be from 10s to 7days",
+        )?;
+        require(
+            auth.jwt_leeway <= Duration::from_secs(3600),
+            "auth.jwt_leeway",
+            "has to be at most 1h",
         )
     }
 
@@ -204,6 +292,18 @@ fn is_log_level(level: &str) -> bool {
         Some((_, level)) => is_level(level),
         None => is_level(part),
     })
+}
+
+/// Whether `url` is one that can be called.
+fn is_http(url: &str) -> bool {
+    let Ok(url) = url.parse::<Uri>() else {
+        return false;
+    };
+    matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|h| !h.is_empty())
+}
+
+fn is_header_value(secret: &Secret) -> bool {
+    HeaderValue::from_str(secret.expose()).is_ok()
 }
 
 fn require(holds: bool, key: &'static str, problem: &str) -> Result<(), Contradiction> {

@@ -291,7 +291,7 @@ fn shown(key: &str, value: String) -> String {
         return "***".to_owned();
     }
     let key = key.rsplit('.').next().unwrap_or_default();
-    let hides = ["secret", "url", "password", "token"];
+    let hides = ["secret", "url", "password", "token", "jwt_keys"];
     if hides.iter().any(|word| key.contains(word)) {
         return "***".to_owned();
     }

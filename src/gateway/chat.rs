@@ -6,11 +6,10 @@ mod talk;
 
 use std::sync::Arc;
 
-use crate::auth::Auth;
 use crate::chat::Chat;
 use crate::config;
 use crate::gateway::websocket::{
-    Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
+    Asks, Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
     WebsocketEgress,
 };
 use crate::metrics::Gateway;
@@ -27,7 +26,6 @@ const HEAD: u64 = 14;
 pub(crate) struct ChatSocket {
     pub(crate) chat: Arc<Chat>,
     pub(crate) egress: Arc<WebsocketEgress>,
-    pub(crate) auth: Arc<Auth>,
 }
 
 impl ChatSocket {
@@ -48,15 +46,16 @@ impl Dialect for ChatSocket {
 
     type Protocol = Talk;
 
-    fn open(&self, query: &str, outbox: &Arc<Outbox>) -> Result<Talk, Close> {
+    fn open(&self, query: &str, outbox: &Arc<Outbox>, asks: Asks) -> Result<Talk, Close> {
         let query = Query::read(query);
-        let mut talk = Talk::new(self.clone(), Arc::clone(outbox));
+        let is_open = asks.entrance.auth.is_open();
+        let mut talk = Talk::new(self.clone(), Arc::clone(outbox), asks);
         let trusted = query.uid.filter(|_| self.chat.config.trust_uid);
-        let token = query.token.filter(|_| !self.auth.is_open());
+        let token = query.token.filter(|_| !is_open);
         let claim = token.map(Claim::Token).or(trusted.map(Claim::Uid));
         if let Some(claim) = claim {
             let entered = talk.enter(claim, query.since, &None);
-            entered.map_err(|fault| Close::new(CloseCode::Policy, &fault))?;
+            entered.map_err(|fault| Close::new(CloseCode::Policy, &fault.text))?;
         }
         Ok(talk)
     }

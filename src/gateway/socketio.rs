@@ -7,7 +7,7 @@ mod ascii;
 mod claim;
 mod connections;
 mod egress;
-
+mod expiries;
 mod link;
 mod mend;
 mod newcomers;
@@ -34,6 +34,7 @@ use socketioxide::{ParserConfig, SocketIo};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::gateway::entrance::Entrance;
 use crate::gateway::ledger::Bounds;
 use crate::hub::{Egress, Hub};
 use crate::metrics::Metrics;
@@ -41,6 +42,7 @@ use crate::net::{Connection, Tuning};
 use crate::push::PushId;
 use connections::Connections;
 use egress::{ROOT, SocketIoEgress};
+use expiries::Expiries;
 use newcomers::Newcomers;
 pub(crate) use page::Lobby;
 use page::{House, Page};
@@ -84,6 +86,7 @@ pub struct SocketIoGateway {
     egress: SocketIoEgress,
     announcer: Arc<Announcer>,
     newcomers: Arc<Newcomers<Page>>,
+    expiries: Arc<Expiries<Page>>,
     bounds: Bounds,
     user_timeout: Duration,
 }
@@ -92,10 +95,11 @@ impl SocketIoGateway {
     /// Builds the gateway. `web_root` is where the official client may be installed, which old
     /// pages load from `/socket.io/socket.io.js`.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         config: &config::SocketIo,
         presence: config::Presence,
         web_root: &Path,
+        entrance: &Arc<Entrance>,
         metrics: &Metrics,
     ) -> Self {
         let max_payload = config.max_payload_bytes();
@@ -128,10 +132,11 @@ impl SocketIoGateway {
         Self {
             io,
             engine,
-            front: Arc::new(Front::new(config, web_root, connections)),
+            front: Arc::new(Front::new(config, web_root, connections, entrance)),
             egress,
             announcer: Announcer::new(presence),
             newcomers: Arc::default(),
+            expiries: Arc::default(),
             bounds: Bounds {
                 messages: config.max_queue,
                 bytes: config.max_queue_bytes(),
@@ -153,6 +158,7 @@ impl SocketIoGateway {
             egress: self.egress.clone(),
             announcer: Arc::clone(&self.announcer),
             newcomers: Arc::clone(&self.newcomers),
+            expiries: Arc::clone(&self.expiries),
             bounds: self.bounds,
             rewind,
         });
@@ -173,6 +179,16 @@ impl SocketIoGateway {
             }
         };
         self.io.ns(ROOT, connected.with(attach));
+    }
+
+    /// Ends the sessions of pages whose claims expire, until `stop`.
+    pub(crate) fn expire(
+        &self,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let expiries = Arc::clone(&self.expiries);
+        let connections = Arc::clone(&self.egress.connections);
+        async move { expiries.run(&connections, stop).await }
     }
 
     /// Lets pages hear that do not log in, until `stop`.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use crate::config;
 use crate::gateway::websocket::{
-    Close, Dialect, Handshake, Member, Outbox, Protocol, Quarters, Received, Room, WebsocketEgress,
+    Asks, Close, Dialect, Handshake, Member, Outbox, Protocol, Quarters, Received, Room,
+    WebsocketEgress,
 };
 use crate::hub::{Hub, Subscribed};
 use crate::metrics::Gateway;
@@ -47,7 +48,12 @@ impl Dialect for TopicSocket {
 
     type Protocol = TopicProtocol;
 
-    fn open(&self, _query: &str, outbox: &Arc<Outbox>) -> Result<TopicProtocol, Close> {
+    fn open(
+        &self,
+        _query: &str,
+        outbox: &Arc<Outbox>,
+        _asks: Asks,
+    ) -> Result<TopicProtocol, Close> {
         Ok(TopicProtocol {
             dialect: self.clone(),
             outbox: Arc::clone(outbox),

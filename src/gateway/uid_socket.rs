@@ -5,18 +5,20 @@
 mod standing;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::auth::Auth;
+use futures_util::future::BoxFuture;
+
+use crate::auth::Admitted;
 use crate::config;
+use crate::gateway::entrance::{self, Refusal, Verdict};
 use crate::gateway::websocket::{
-    Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
-    WebsocketEgress,
+    Asks, Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
+    WebsocketEgress, until,
 };
 use crate::hub::{Backlog, Hub};
 use crate::metrics::{Gateway, Metrics, Reason};
 use crate::net::Connection;
-use crate::uid::Uid;
 use standing::Presence;
 
 /// The largest frame, head included, as in the original. What is of no use is passed over as it
@@ -28,7 +30,6 @@ const MAX_FRAME: u64 = 10 * 1024 * 1024;
 pub(crate) struct UidSocket {
     pub(crate) hub: Arc<Hub>,
     pub(crate) egress: Arc<WebsocketEgress>,
-    pub(crate) auth: Arc<Auth>,
     /// `None` where there is no store.
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) metrics: Metrics,
@@ -39,9 +40,14 @@ pub(crate) struct UidSocket {
 /// One page's side of it.
 pub(crate) struct UidProtocol {
     dialect: UidSocket,
+    asks: Asks,
     outbox: Arc<Outbox>,
+    /// Whether it may be who it says is being asked.
+    asking: Option<BoxFuture<'static, Result<Admitted, Refusal>>>,
     /// Once it has said who it is.
     presence: Option<Presence>,
+    /// When its claim is good no longer.
+    expires: Option<Instant>,
 }
 
 impl UidSocket {
@@ -60,25 +66,58 @@ impl Dialect for UidSocket {
 
     type Protocol = UidProtocol;
 
-    fn open(&self, _query: &str, outbox: &Arc<Outbox>) -> Result<UidProtocol, Close> {
+    fn open(&self, _query: &str, outbox: &Arc<Outbox>, asks: Asks) -> Result<UidProtocol, Close> {
         Ok(UidProtocol {
             dialect: self.clone(),
+            asks,
             outbox: Arc::clone(outbox),
+            asking: None,
             presence: None,
+            expires: None,
         })
+    }
+}
+
+impl UidProtocol {
+    /// The verdict on what the page said.
+    fn judged(&mut self, verdict: Result<Admitted, Refusal>) -> Result<(), Close> {
+        let admitted = verdict.map_err(|refusal| self.refused(&refusal))?;
+        let expires = entrance::deadline(admitted.expires);
+        if let Some(presence) = &self.presence {
+            if !entrance::renews(&self.asks.entrance.auth, presence.uid(), &admitted) {
+                return Err(self.refused(&Refusal::Second));
+            }
+        } else {
+            let pages = self.dialect.hub.sessions(&admitted.uid);
+            let may = self.asks.entrance.limits.user_opens(pages);
+            may.map_err(|over| self.refused(&over.into()))?;
+            self.presence = Some(Presence::begin(&self.dialect, &self.outbox, admitted));
+        }
+        self.expires = expires;
+        Ok(())
+    }
+
+    fn refused(&self, refusal: &Refusal) -> Close {
+        self.asks.entrance.refused(&self.asks.visitor, refusal);
+        Close::new(CloseCode::Policy, &refusal.to_string())
+    }
+
+    /// What the page says next is of use if it can renew its claim.
+    fn is_deaf(&self) -> bool {
+        self.presence.is_some() && self.expires.is_none()
     }
 }
 
 impl Protocol for UidProtocol {
     fn appetite(&self) -> usize {
-        match self.presence {
-            None => self.dialect.auth.max_claim(),
-            Some(_) => 0,
+        if self.is_deaf() {
+            return 0;
         }
+        self.asks.entrance.auth.max_claim()
     }
 
     fn receive(&mut self, message: Received) -> Result<(), Close> {
-        if self.presence.is_some() {
+        if self.is_deaf() {
             return Ok(());
         }
         let claim = match message {
@@ -87,23 +126,53 @@ impl Protocol for UidProtocol {
             Received::Whole(claim) if claim.is_empty() => return Ok(()),
             Received::Whole(claim) => claim,
             Received::Oversized(length) => {
-                let most = Uid::MAX_LEN;
+                let most = self.asks.entrance.auth.max_claim();
                 let reason = format!("uid is {length} bytes long, the most is {most}");
                 return Err(Close::new(CloseCode::Policy, &reason));
             }
         };
-        let uid = self.dialect.auth.uid(&claim);
-        let uid = uid.map_err(|e| Close::new(CloseCode::Policy, &e.to_string()))?;
-        self.presence = Some(Presence::begin(&self.dialect, &self.outbox, uid));
-        Ok(())
+        let Asks { entrance, visitor } = &self.asks;
+        match entrance.ask(visitor, &claim, None) {
+            Verdict::Now(verdict) => self.judged(verdict),
+            Verdict::Later(verdict) => {
+                self.asking = Some(verdict);
+                Ok(())
+            }
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.asking.is_none()
     }
 
     async fn progress(&mut self) -> Progress {
-        if let Some(presence) = &mut self.presence {
-            presence.progress(&self.dialect, &self.outbox).await;
+        if let Some(verdict) = &mut self.asking {
+            let verdict = verdict.await;
+            self.asking = None;
+            if let Err(close) = self.judged(verdict) {
+                self.outbox.close(close);
+            }
             return Progress::default();
         }
-        std::future::pending().await
+        let Self {
+            presence: Some(presence),
+            dialect,
+            outbox,
+            expires,
+            ..
+        } = self
+        else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            biased;
+            () = until(*expires) => {
+                *expires = None;
+                outbox.close(Close::expired(&entrance::expired().to_string()));
+            }
+            () = presence.progress(dialect, outbox) => {}
+        }
+        Progress::default()
     }
 
     fn ends(&mut self, reason: Reason, arrived: Option<u64>) {

@@ -26,10 +26,10 @@ use tower::Service;
 use tungstenite::handshake::derive_accept_key;
 
 use crate::config;
-use crate::gateway::front;
+use crate::gateway::entrance::{Entrance, Visitor, over_limit};
 use crate::gateway::origins::Origins;
 pub(crate) use crate::gateway::rooms::Room;
-use crate::limits::{Limits, Stay, Way};
+use crate::limits::Way;
 use crate::metrics::{Gateway, Metrics, Reason, Wire};
 use crate::net::{Connection, Stream, Tuning};
 use crate::push::Push;
@@ -38,7 +38,7 @@ pub(crate) use drain::Drain;
 use outbox::Bounds;
 pub(crate) use outbox::{Close, Outbox, Waiting};
 use page::Page;
-pub(crate) use page::{Progress, Protocol, Received, Treatment};
+pub(crate) use page::{Progress, Protocol, Received, Treatment, until};
 pub(crate) use rooms::Member;
 pub use rooms::WebsocketEgress;
 pub(crate) use tungstenite::protocol::frame::coding::CloseCode;
@@ -89,7 +89,14 @@ pub(crate) trait Dialect: Send + Sync + 'static {
     ///
     /// # Errors
     /// Sends the page away.
-    fn open(&self, query: &str, outbox: &Arc<Outbox>) -> Result<Self::Protocol, Close>;
+    fn open(&self, query: &str, outbox: &Arc<Outbox>, asks: Asks) -> Result<Self::Protocol, Close>;
+}
+
+/// What a page logs in through.
+#[derive(Debug, Clone)]
+pub(crate) struct Asks {
+    pub(crate) entrance: Arc<Entrance>,
+    pub(crate) visitor: Arc<Visitor>,
 }
 
 /// Where a dialect's pages live and are counted, and how they end.
@@ -98,7 +105,7 @@ pub(crate) struct Quarters {
     pub(crate) tasks: TaskTracker,
     pub(crate) drain: Drain,
     pub(crate) metrics: Metrics,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) entrance: Arc<Entrance>,
 }
 
 /// The service of one connection: the handshake. Cheap to clone.
@@ -152,24 +159,24 @@ impl<D: Dialect> Handshake<D> {
                 "pages of this origin may not connect\n",
             );
         }
-        let peer = front::peer(&request);
-        let stay = match self.quarters.limits.page_opens(peer, Way::Websocket) {
-            Ok(stay) => stay,
-            Err(over) => return front::refusal(over),
+        let entrance = &self.quarters.entrance;
+        let visitor = match entrance.open(&request, Way::Websocket, D::GATEWAY.name()) {
+            Ok(visitor) => visitor,
+            Err(over) => return over_limit(over),
         };
         let query = request.uri().query().unwrap_or_default().to_owned();
         let handshake = self.clone();
         let tasks = &self.quarters.tasks;
         tasks.spawn(async move {
             match upgrade.await {
-                Ok(upgraded) => handshake.serve(upgraded, query, stay).await,
+                Ok(upgraded) => handshake.serve(upgraded, query, visitor).await,
                 Err(e) => tracing::debug!(error = %e, "page lost within its handshake"),
             }
         });
         switching(&key, request.headers())
     }
 
-    async fn serve(self, upgraded: Upgraded, query: String, _stay: Stay) {
+    async fn serve(self, upgraded: Upgraded, query: String, visitor: Arc<Visitor>) {
         let Ok(parts) = upgraded.downcast::<TokioIo<Stream>>() else {
             tracing::error!("a page's connection is not one of ours");
             return;
@@ -177,13 +184,15 @@ impl<D: Dialect> Handshake<D> {
         let Quarters {
             drain,
             metrics,
-            limits,
+            entrance,
             ..
         } = self.quarters;
         metrics.opened(D::GATEWAY);
         let outbox = Arc::new(Outbox::new(self.bounds));
         let (stream, early) = (parts.io.into_inner(), parts.read_buf);
-        match self.dialect.open(&query, &outbox) {
+        let limits = Arc::clone(&entrance.limits);
+        let asks = Asks { entrance, visitor };
+        match self.dialect.open(&query, &outbox, asks) {
             Ok(protocol) => {
                 let treatment = (self.treatment, limits);
                 let page = Page::new(stream, &early, outbox, protocol, treatment);

@@ -37,6 +37,8 @@ pub enum Reason {
     Refused,
     /// We ended it: the server stops, or the application wanted it.
     Stopped,
+    /// Its claim was good until then.
+    Expired,
 }
 
 /// By what way a push came.
@@ -67,6 +69,14 @@ pub enum Outcome {
     Unkept,
     /// Who asked may not.
     Denied,
+}
+
+impl Gateway {
+    /// Its word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        GATEWAYS[self as usize]
+    }
 }
 
 /// Over which limit somebody was.
@@ -103,7 +113,9 @@ impl Limit {
 // In the order of the variants.
 pub(super) const GATEWAYS: [&str; 4] = ["socketio", "uid_socket", "topic_socket", "chat"];
 pub(super) const WIRES: [&str; 2] = ["socketio", "websocket"];
-pub(super) const REASONS: [&str; 6] = ["left", "broken", "silent", "slow", "refused", "stopped"];
+pub(super) const REASONS: [&str; 7] = [
+    "left", "broken", "silent", "slow", "refused", "stopped", "expired",
+];
 pub(super) const INGRESSES: [&str; 5] = ["http", "text", "udp", "web", "chat"];
 pub(super) const OUTCOMES: [&str; 5] = ["ok", "offline", "fail", "unkept", "denied"];
 pub(super) const LIMITS: [&str; 9] = [

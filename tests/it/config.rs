@@ -101,6 +101,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
 fn every_kind_of_value_can_be_given_as_text() {
     let config = load(&flags(&[
         "http.listen=0.0.0.0:8080",
+        "api.allow_open=true",
         "web.listen=",
         "socketio.listen=[::1]:2120",
         "socketio.path=/socket.io",

@@ -1,24 +1,33 @@
 //! One chat page: who it is, what it has joined, what it waits for.
 
+mod login;
 mod orders;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::chat::answer::{self, Answer, Reference};
+use futures_util::future::BoxFuture;
+
+use crate::auth::Admitted;
+use crate::chat::answer::{self, Reference};
 use crate::chat::request::{InvalidRequest, Order, Request};
-use crate::chat::{
-    InFlight, JoinedGroups, Missed, SendError, Step, Stepped, UpToDatePage, Watching, catch_up,
-};
+use crate::chat::{InFlight, JoinedGroups, SendError, Step, Stepped, UpToDatePage, Watching};
 use crate::gateway::chat::ChatSocket;
-use crate::gateway::websocket::{Member, Outbox, Progress, Room, Waiting, text_frame};
+use crate::gateway::entrance::{self, Refusal};
+use crate::gateway::websocket::{
+    Asks, Close, Member, Outbox, Progress, Waiting, text_frame, until,
+};
 use crate::hub::Session;
-use crate::record::{Addressee, RecordId};
+use crate::record::RecordId;
 use crate::store::StoreError;
 use crate::uid::Uid;
+pub(in crate::gateway::chat) use login::Claim;
+use login::Fault;
 /// See the module's text.
 pub(crate) struct Talk {
     socket: ChatSocket,
+    asks: Asks,
     outbox: Arc<Outbox>,
     /// Dropped before the member, so that nobody counts a page that cannot be found.
     me: Option<Me>,
@@ -38,6 +47,8 @@ struct Me {
     following: Following,
     /// The newest record of which all for the user has been handed to the kernel.
     handed: Option<RecordId>,
+    /// When its claim is good no longer.
+    expires: Option<Instant>,
 }
 
 /// Whether what a page is handed tells what its user has been handed.
@@ -50,17 +61,15 @@ enum Following {
     UpToDate(#[expect(dead_code, reason = "a guard: it is only ever dropped")] UpToDatePage),
 }
 
-/// By what a page is somebody.
-pub(super) enum Claim {
-    /// A uid that need not be proven.
-    Uid(String),
-    /// A token.
-    Token(String),
-}
-
 /// What a page waits for before its next message is taken.
 enum Work {
     Answer(std::pin::Pin<Box<dyn Future<Output = String> + Send>>),
+    /// Whether it may be who it says is being asked.
+    Asking {
+        verdict: BoxFuture<'static, Result<Admitted, Refusal>>,
+        since: Option<RecordId>,
+        reference: Reference,
+    },
     CatchUp {
         step: Step,
         /// What the page is told before.
@@ -73,9 +82,10 @@ enum Work {
 }
 
 impl Talk {
-    pub(super) fn new(socket: ChatSocket, outbox: Arc<Outbox>) -> Self {
+    pub(super) fn new(socket: ChatSocket, outbox: Arc<Outbox>, asks: Asks) -> Self {
         Self {
             socket,
+            asks,
             outbox,
             me: None,
             groups: JoinedGroups::default(),
@@ -124,84 +134,36 @@ impl Talk {
             }
         };
         let carried_out = match order {
-            Order::Login { uid, token, since } => match (self.socket.auth.is_open(), uid, token) {
-                (true, Some(uid), _) => self.enter(Claim::Uid(uid), since, &reference),
-                (true, None, _) => Err("uid is missing".to_owned()),
-                (false, _, Some(token)) => self.enter(Claim::Token(token), since, &reference),
-                (false, _, None) => Err("token is missing".to_owned()),
-            },
+            Order::Login { uid, token, since } => {
+                match (self.asks.entrance.auth.is_open(), uid, token) {
+                    (true, Some(uid), _) => self.enter(Claim::Uid(uid), since, &reference),
+                    (true, None, _) => Err(Fault::from("uid is missing".to_owned())),
+                    (false, _, Some(token)) => self.enter(Claim::Token(token), since, &reference),
+                    // Who is asked looks at more than that.
+                    (false, _, None) if self.asks.entrance.auth.judges_more() => {
+                        self.enter(Claim::Token(String::new()), since, &reference)
+                    }
+                    (false, _, None) => Err(Fault::from("token is missing".to_owned())),
+                }
+            }
             order => {
                 let sends = matches!(order, Order::Send(_));
                 let carried_out = self.carry_out(order, text, &reference);
                 if sends && carried_out.is_err() {
                     self.socket.chat.note_refused();
                 }
-                carried_out
+                carried_out.map_err(Fault::from)
             }
         };
         if let Err(fault) = carried_out {
-            self.refuse(&reference, &fault);
+            self.tell(&reference, &fault);
         }
     }
 
-    /// The page is somebody from now on.
-    pub(super) fn enter(
-        &mut self,
-        claim: Claim,
-        since: Option<RecordId>,
-        reference: &Reference,
-    ) -> Result<(), String> {
-        if let Some(me) = &self.me {
-            return Err(format!("this page is logged in as {:?} already", me.uid));
-        }
-        let ChatSocket { chat, auth, egress } = &self.socket;
-        let uid = match claim {
-            Claim::Uid(uid) => Uid::parse(&uid).map_err(|e| e.to_string())?,
-            Claim::Token(token) => auth.uid(token.as_bytes()).map_err(|e| e.to_string())?,
-        };
-        // What is delivered after this waits in the outbox, if it is not read from the store.
-        let live_from = chat.recorder.begun();
-        let rooms = [Room::User(uid.clone()), Room::Everyone];
-        let rooms = rooms.map(|room| egress.enter(room, &self.outbox));
-        let session = chat.hub.login(Some(uid.clone()));
-        let until = chat.recorder.begun();
-        let missed = chat.missed(&uid, since);
-        let login = Answer::Login {
-            reference: reference.as_deref(),
-            uid: uid.as_str(),
-            last: match missed {
-                Missed::Nothing => Some(until),
-                Missed::Since(since) => Some(since),
-                Missed::Cursor => None,
-            },
-        };
-        let login = login.text();
-        let mut following = Following::Not;
-        if missed == Missed::Nothing {
-            self.outbox.text(&login);
-            if chat.follows() {
-                following = Following::UpToDate(chat.up_to_date.enter(uid.clone()));
-            }
-        } else {
-            if chat.follows() {
-                following = Following::CatchingUp(until);
-            }
-            let addressee = Addressee::User(uid.clone());
-            self.work = Some(Work::CatchUp {
-                step: catch_up(Arc::clone(chat), addressee, missed, until),
-                greeting: Some(login),
-                live_from,
-                mine_until: Some(until),
-            });
-        }
-        self.me = Some(Me {
-            _session: session,
-            _rooms: rooms,
-            uid,
-            following,
-            handed: None,
-        });
-        Ok(())
+    fn tell(&self, reference: &Reference, fault: &Fault) {
+        tracing::debug!(uid = ?self.me.as_ref().map(|me| &me.uid), fault = fault.text, "chat message refused");
+        self.outbox
+            .text(&answer::refused(reference, &fault.text, fault.code));
     }
 
     fn refuse(&self, reference: &Reference, fault: &impl std::fmt::Display) {
@@ -211,6 +173,21 @@ impl Talk {
 
     /// Goes on with what was begun; see [`Protocol::progress`](super::Protocol::progress).
     pub(super) async fn progress(&mut self) -> Progress {
+        let expires = self.me.as_ref().and_then(|me| me.expires);
+        tokio::select! {
+            biased;
+            () = until(expires) => {
+                if let Some(me) = &mut self.me {
+                    me.expires = None;
+                }
+                self.outbox.close(Close::expired(&entrance::expired().to_string()));
+                Progress::default()
+            }
+            progress = self.go_on() => progress,
+        }
+    }
+
+    async fn go_on(&mut self) -> Progress {
         match &mut self.work {
             None => {
                 if self.is_ready() {
@@ -223,6 +200,17 @@ impl Talk {
                 let text = answer.await;
                 self.work = None;
                 Progress(vec![text_frame(&text, None)])
+            }
+            Some(Work::Asking { verdict, .. }) => {
+                let verdict = verdict.await;
+                if let Some(Work::Asking {
+                    since, reference, ..
+                }) = self.work.take()
+                    && let Err(fault) = self.is_judged(verdict, since, &reference)
+                {
+                    self.tell(&reference, &fault);
+                }
+                Progress::default()
             }
             Some(Work::CatchUp { step, .. }) => {
                 let stepped = step.await;

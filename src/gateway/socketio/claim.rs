@@ -4,37 +4,34 @@ use serde_json::Value;
 use socketioxide::extract::SocketRef;
 use socketioxide::{ProtocolVersion, TransportType};
 
-use crate::auth::{Auth, Refused};
+use crate::auth::Auth;
 use crate::gateway::parcels::Since;
 use crate::php::PhpValue;
 use crate::push::PushId;
-use crate::uid::Uid;
 
-/// Why a login is refused.
+/// Why a login names nobody.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum InvalidClaim {
+pub(super) enum Nobody {
     /// An object has to name the user.
     #[error("login with an object that has neither uid nor token")]
     Nameless,
     /// It cannot be one.
     #[error("uid is neither a text nor a number")]
     NotUid,
-    /// It is for another user.
-    #[error("the token is not for this uid")]
-    OtherUid,
     /// It is no number of ours.
     #[error("since is not an id that a message, or a login, came with")]
     Since,
-    /// It gives no right to a uid.
-    #[error(transparent)]
-    Refused(#[from] Refused),
 }
 
 /// What a page logs in with.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Claim {
-    /// `None` is a guest.
-    pub(super) uid: Option<Uid>,
+pub(super) struct Login {
+    /// What is judged: the uid itself where anybody may be anyone, else a token.
+    pub(super) credential: String,
+    /// Whom the page names beside its token.
+    pub(super) named: Option<String>,
+    /// `""`, `null` and `false` were counted as a page without a name.
+    pub(super) is_guest: bool,
     /// Whether the page wants to be told the numbers of messages, since it will say up to which it
     /// has everything: it logged in with an object.
     pub(super) is_numbered: bool,
@@ -42,39 +39,40 @@ pub(super) struct Claim {
     pub(super) since: Option<Since>,
 }
 
-impl Claim {
+impl Login {
     /// Reads what a page sent: the original's plain value, or `{uid, token?, since?}`.
-    pub(super) fn read(sent: Value, socket: &SocketRef, auth: &Auth) -> Result<Self, InvalidClaim> {
-        let Value::Object(mut sent) = sent else {
+    pub(super) fn read(sent: &Value, socket: &SocketRef, auth: &Auth) -> Result<Self, Nobody> {
+        let Value::Object(members) = sent else {
+            let credential = text(sent, socket);
             return Ok(Self {
-                uid: uid(sent, socket, auth)?,
+                is_guest: credential.is_empty() && auth.is_open(),
+                credential,
+                named: None,
                 is_numbered: false,
                 since: None,
             });
         };
-        let since = since(sent.remove("since"))?;
-        let named = sent.remove("uid").filter(|uid| !uid.is_null());
-        let token = sent.remove("token").filter(|token| !token.is_null());
+        let member = |name| members.get(name).filter(|value| !value.is_null());
+        let since = since(member("since"))?;
+        let (named, token) = (member("uid"), member("token"));
         let is_plain = |value: &Value| value.is_string() || value.is_number();
-        if !named.iter().chain(&token).all(is_plain) {
-            return Err(InvalidClaim::NotUid);
+        if !named.iter().chain(&token).all(|value| is_plain(value)) {
+            return Err(Nobody::NotUid);
         }
-        let uid = match (token, named) {
-            (None, None) => return Err(InvalidClaim::Nameless),
-            (None, Some(named)) => uid(named, socket, auth)?,
+        let named = named.map(|named| text(named, socket));
+        let (credential, named) = match (token, named) {
+            // Who is asked looks at more than that.
+            (None, None) if auth.judges_more() => (String::new(), None),
+            (None, None) => return Err(Nobody::Nameless),
             // Where anybody may be anyone, a token is nobody's name.
-            (Some(_), Some(named)) if auth.is_open() => uid(named, socket, auth)?,
-            (Some(token), named) => {
-                let uid = uid(token, socket, auth)?;
-                let named = named.map(|named| text(named, socket));
-                if named.is_some_and(|named| uid.as_ref().is_none_or(|uid| uid.as_str() != named)) {
-                    return Err(InvalidClaim::OtherUid);
-                }
-                uid
-            }
+            (Some(_), Some(named)) if auth.is_open() => (named, None),
+            (None, Some(named)) => (named, None),
+            (Some(token), named) => (text(token, socket), named),
         };
         Ok(Self {
-            uid,
+            is_guest: credential.is_empty() && auth.is_open(),
+            credential,
+            named,
             is_numbered: true,
             since,
         })
@@ -82,30 +80,21 @@ impl Claim {
 }
 
 /// What a page was told, or the same as a text, as pages keep it in their storage.
-fn since(sent: Option<Value>) -> Result<Option<Since>, InvalidClaim> {
+fn since(sent: Option<&Value>) -> Result<Option<Since>, Nobody> {
     let since = match sent {
-        None | Some(Value::Null) => return Ok(None),
+        None => return Ok(None),
         Some(Value::String(text)) => text.parse().ok(),
         Some(sent) => sent.as_u64().map(|id| Since {
             id: PushId(id),
             parcel: None,
         }),
     };
-    since.map(Some).ok_or(InvalidClaim::Since)
+    since.map(Some).ok_or(Nobody::Since)
 }
 
-/// The uid that a page may have: its claim is PHP's string cast of what it sent, untrimmed. `None`
-/// is a guest: `""`, `null` and `false` were counted as a page without a name.
-fn uid(claim: Value, socket: &SocketRef, auth: &Auth) -> Result<Option<Uid>, InvalidClaim> {
-    let text = text(claim, socket);
-    if text.is_empty() && auth.is_open() {
-        return Ok(None);
-    }
-    Ok(Some(auth.uid(text.as_bytes())?))
-}
-
-fn text(claim: Value, socket: &SocketRef) -> String {
-    let claim = PhpValue::from(claim);
+/// PHP's string cast of what a page sent, untrimmed.
+fn text(claim: &Value, socket: &SocketRef) -> String {
+    let claim = PhpValue::from(claim.clone());
     // PHP casts an array to this word.
     let text = claim.to_text().unwrap_or_else(|| b"Array"[..].into());
     let text = String::from_utf8_lossy(&text);

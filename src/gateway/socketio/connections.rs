@@ -125,6 +125,14 @@ impl Connections {
         self.close_polling(link.sid, link.protocol);
     }
 
+    /// Ends the connection of a page that has been told to go.
+    pub(super) fn end(&self, link: &Link) {
+        match link.wire() {
+            Some(wire) => wire.cut(),
+            None => self.close_polling(link.sid, link.protocol),
+        }
+    }
+
     /// Says goodbye to a page, as a server that stops: its connection ends once what is on its way has
     /// arrived, and the page comes back by itself. A disconnect packet would
     /// tell it not to.

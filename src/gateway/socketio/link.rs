@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use socketioxide::ProtocolVersion;
 use socketioxide::socket::Sid;
 
+use crate::gateway::entrance::Visitor;
 use crate::gateway::ledger::{Bounds, Ledger};
 use crate::gateway::socketio::wire::Wire;
 
@@ -20,6 +21,7 @@ pub(super) struct Link {
     /// Whether the page is told the number of each message.
     is_numbered: AtomicBool,
     fate: AtomicU8,
+    visitor: Arc<Visitor>,
 }
 
 /// What the server has decided of a page.
@@ -31,10 +33,19 @@ pub(super) enum Fate {
     SentAway,
     /// It cannot keep up.
     Slow,
+    /// Its logins were refused once too often, or it says too much.
+    Refused,
+    /// Its claim is good no longer.
+    Expired,
 }
 
 impl Link {
-    pub(super) fn new(sid: Sid, protocol: ProtocolVersion, bounds: Bounds) -> Self {
+    pub(super) fn new(
+        sid: Sid,
+        protocol: ProtocolVersion,
+        bounds: Bounds,
+        visitor: Arc<Visitor>,
+    ) -> Self {
         Self {
             sid,
             protocol,
@@ -42,12 +53,14 @@ impl Link {
             wire: Mutex::default(),
             is_numbered: AtomicBool::new(false),
             fate: AtomicU8::new(Fate::Free as u8),
+            visitor,
         }
     }
 
     /// Notes that the page's packets go over `wire` from now on.
     pub(super) fn goes_over(&self, wire: Arc<Wire>) {
         wire.serves(&self.ledger);
+        self.visitor.no_longer_polls();
         let mut known = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Some(wire);
     }
@@ -82,6 +95,8 @@ impl Link {
         match self.fate.load(Ordering::SeqCst) {
             fate if fate == Fate::SentAway as u8 => Fate::SentAway,
             fate if fate == Fate::Slow as u8 => Fate::Slow,
+            fate if fate == Fate::Refused as u8 => Fate::Refused,
+            fate if fate == Fate::Expired as u8 => Fate::Expired,
             _ => Fate::Free,
         }
     }

@@ -1,6 +1,7 @@
-//! One connected page: what it asks for, and its leaving. How it comes to hear messages is in
-//! [`standing`].
+//! One connected page: what it asks for, and its leaving. How it logs in is in [`admission`], how it
+//! comes to hear messages in [`standing`].
 
+mod admission;
 mod answer;
 mod standing;
 
@@ -12,22 +13,25 @@ use socketioxide::ParserError;
 use socketioxide::extract::{AckSender, SocketRef, TryData};
 use socketioxide::socket::DisconnectReason;
 
-use crate::auth::Auth;
 use crate::chat::Chat;
+use crate::gateway::entrance::{Entrance, Visitor};
 use crate::gateway::event;
 use crate::gateway::ledger::{Bounds, End};
 use crate::gateway::rooms::Room;
 use crate::gateway::socketio::egress::{Place, SocketIoEgress};
+use crate::gateway::socketio::expiries::Expiries;
 use crate::gateway::socketio::link::{Fate, Link};
 use crate::gateway::socketio::newcomers::Newcomers;
 use crate::gateway::socketio::presence::Announcer;
 use crate::gateway::socketio::talk::{self, Heard, Refusal, Rest, Talk};
 use crate::gateway::socketio::wire::Wire;
+use crate::group::Group;
 use crate::hub::{Backlog, Hub, Session, Subscribed};
-use crate::limits::{Budget, Limits, Place as Seat};
+use crate::limits::Budget;
 use crate::metrics::{self, Metrics, Reason};
 use crate::push::PushId;
 use crate::topic::{Subscription, TopicReader};
+use admission::{IsAsked, Tell};
 use standing::Standing;
 
 /// How long a page that has much to catch up with is left to read before it gets more.
@@ -37,7 +41,7 @@ const BREATH: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(crate) struct Lobby {
     pub(crate) hub: Arc<Hub>,
-    pub(crate) auth: Arc<Auth>,
+    pub(crate) entrance: Arc<Entrance>,
     /// `None` while nothing pushes to topics.
     pub(crate) topics: Option<Arc<TopicReader>>,
     /// `None` while pages cannot send.
@@ -45,7 +49,6 @@ pub(crate) struct Lobby {
     /// `None` where there is no store.
     pub(crate) backlog: Option<Arc<Backlog>>,
     pub(crate) metrics: Metrics,
-    pub(crate) limits: Arc<Limits>,
 }
 
 /// The same, with the gateway's own part of it.
@@ -55,6 +58,7 @@ pub(super) struct House {
     pub(super) egress: SocketIoEgress,
     pub(super) announcer: Arc<Announcer>,
     pub(super) newcomers: Arc<Newcomers<Page>>,
+    pub(super) expiries: Arc<Expiries<Page>>,
     pub(super) bounds: Bounds,
     pub(super) rewind: Duration,
 }
@@ -63,6 +67,7 @@ pub(super) struct House {
 #[derive(Debug)]
 pub(super) struct Page {
     house: Arc<House>,
+    visitor: Arc<Visitor>,
     link: Arc<Link>,
     /// `None` once the page is gone.
     state: Mutex<Option<State>>,
@@ -74,6 +79,10 @@ struct State {
     /// What it said of itself when it connected, until it is logged in by it.
     claim: Option<Box<Value>>,
     session: Option<Session>,
+    /// For what it says.
+    budget: Budget,
+    /// Groups that its claim puts it into; those of a later claim may be others.
+    granted: Vec<Group>,
     /// It had everything up to this one when it logged in.
     began: PushId,
     standing: Standing,
@@ -89,7 +98,13 @@ impl Page {
     /// Takes a socket in. Call it before the page learns that it is connected: pages log in at
     /// once, and an event without a handler is lost without a word.
     pub(super) fn attach(socket: &SocketRef, auth: Option<Value>, house: &Arc<House>) {
-        let link = Arc::new(Link::new(socket.id, socket.protocol(), house.bounds));
+        let extensions = &socket.req_parts().extensions;
+        let Some(visitor) = extensions.get::<Arc<Visitor>>().map(Arc::clone) else {
+            tracing::error!(session = %socket.id, "a session has come by no entrance");
+            return;
+        };
+        let stay = Arc::clone(&visitor);
+        let link = Arc::new(Link::new(socket.id, socket.protocol(), house.bounds, stay));
         // A session that began as a websocket; the others' are known by their ids.
         if let Some(wire) = socket.req_parts().extensions.get::<Arc<Wire>>() {
             link.goes_over(Arc::clone(wire));
@@ -99,10 +114,13 @@ impl Page {
         let claim = auth.filter(|auth| auth.get("uid").is_some() || auth.get("token").is_some());
         let page = Arc::new(Self {
             house: Arc::clone(house),
+            visitor,
             link,
             state: Mutex::new(Some(State {
                 claim: claim.map(Box::new),
                 session: None,
+                budget: house.lobby.entrance.limits.budget(),
+                granted: Vec::new(),
                 began: newest,
                 standing: Standing::new(newest),
                 recovers: false,
@@ -122,9 +140,11 @@ impl Page {
         // spawned and overtake each other.
         socket.on(
             event::LOGIN,
-            move |socket: SocketRef, claim: TryData<Value>, ack: AckSender| {
-                let rest = page.logs_in_by_event(&socket, claim.0, ack);
-                finish(rest)
+            move |socket: SocketRef, claim: TryData<Value>, is_asked: IsAsked, ack: AckSender| {
+                let tell = Tell::Ack(ack, is_asked);
+                let may = page.may_speak(&socket);
+                let rest = may.then(|| page.logs_in_by_event(&socket, claim.0, tell));
+                finish(rest.flatten())
             },
         );
         let lobby = &self.house.lobby;
@@ -133,7 +153,9 @@ impl Page {
             socket.on(
                 event::SUBSCRIBE,
                 move |socket: SocketRef, wanted: TryData<Value>| {
-                    page.subscribe(&socket, wanted.0);
+                    if page.may_speak(&socket) {
+                        page.subscribe(&socket, wanted.0);
+                    }
                     std::future::ready(())
                 },
             );
@@ -149,7 +171,9 @@ impl Page {
                 name,
                 move |socket: SocketRef, payload: TryData<Value>, ack: AckSender| {
                     let payload = payload.0.unwrap_or_default();
-                    finish(page.hear(name, payload, ack, &socket))
+                    let may = page.may_speak(&socket);
+                    let rest = may.then(|| page.hear(name, payload, ack, &socket));
+                    finish(rest.flatten())
                 },
             );
         }
@@ -232,6 +256,7 @@ impl Page {
     fn is_gone(&self, end: End, reason: Reason) {
         let left = self.lock().take();
         self.house.newcomers.remove(self.link.sid);
+        self.house.expiries.remove(self.link.sid);
         self.house.egress.connections.detach(&self.link);
         let Some(state) = left else { return };
         let (end, reason) = match self.link.fate() {
@@ -239,6 +264,8 @@ impl Page {
             // It has everything that came before the goodbye.
             Fate::SentAway => (End::Stopped, Reason::Stopped),
             Fate::Slow => (End::Broken, Reason::Slow),
+            Fate::Refused => (end, Reason::Refused),
+            Fate::Expired => (end, Reason::Expired),
         };
         self.house
             .lobby
@@ -251,6 +278,7 @@ impl Page {
                 began,
                 standing,
                 talk,
+                granted,
                 ..
             } = state;
             if let Some(session) = session {
@@ -260,7 +288,9 @@ impl Page {
                 // Who has gone does not want to be in them when it comes again.
                 let stays = end != End::Left;
                 let groups = talk.filter(|_| stays).map(|talk| talk.groups());
-                still.end(session, reached.max(began), groups.unwrap_or_default());
+                let mut groups = groups.unwrap_or_default();
+                groups.retain(|group| !granted.contains(group));
+                still.end(session, reached.max(began), groups);
             }
         });
     }

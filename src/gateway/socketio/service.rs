@@ -21,6 +21,7 @@ use tower::{Service, ServiceExt as _};
 use tower_http::services::ServeDir;
 
 use crate::config;
+use crate::gateway::entrance::{Entrance, Visitor, over_limit};
 use crate::gateway::origins::Origins;
 use crate::gateway::socketio::connections::Connections;
 use crate::gateway::socketio::link::Link;
@@ -28,10 +29,14 @@ use crate::gateway::socketio::mend::mend_polled;
 use crate::gateway::socketio::payload;
 use crate::gateway::socketio::request::{parameter, slim};
 use crate::gateway::socketio::wire::Wire;
+use crate::limits::{Over, Way};
 use crate::net::{Connection, body};
 
 /// Where 1.x and 2.x pages load the client from.
 const BUNDLE_PATH: &str = "/socket.io/socket.io";
+
+/// What the gateway is called by those who are asked about a login.
+const GATEWAY: &str = "socketio";
 
 /// How long a page's polled message may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,6 +50,7 @@ pub(super) struct Front {
     max_payload: usize,
     bundle: ServeDir,
     connections: Arc<Connections>,
+    entrance: Arc<Entrance>,
 }
 
 /// The service of one connection.
@@ -60,6 +66,7 @@ impl Front {
         config: &config::SocketIo,
         web_root: &Path,
         connections: Arc<Connections>,
+        entrance: &Arc<Entrance>,
     ) -> Self {
         let client = web_root.join("node_modules/socket.io-client/dist");
         let path = config.path.trim_end_matches('/').to_owned();
@@ -69,6 +76,7 @@ impl Front {
             max_payload: config.max_payload_bytes(),
             bundle: ServeDir::new(client),
             connections,
+            entrance: Arc::clone(entrance),
         }
     }
 
@@ -127,6 +135,11 @@ impl PageService {
     }
 
     async fn engine(mut self, request: Request<Incoming>) -> Response<Body> {
+        // Who goes on with a session has been let in.
+        let visitor = match self.opens(&request).transpose() {
+            Ok(visitor) => visitor,
+            Err(over) => return over_limit(over),
+        };
         let (mut parts, incoming) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default().to_owned();
         let upgrade = parts.extensions.remove::<OnUpgrade>();
@@ -138,6 +151,10 @@ impl PageService {
             }
         };
         let mut slim = slim(&parts.method, &query, &parts.headers, mended(body));
+        if let Some(visitor) = visitor {
+            // Kept for as long as the session is.
+            slim.extensions_mut().insert(visitor);
+        }
         if let Some(upgrade) = upgrade {
             slim.extensions_mut().insert(upgrade);
             return self.websocket(slim, &query).await;
@@ -156,6 +173,19 @@ impl PageService {
             self.front.connections.cut(&link);
         }
         self.answer(response, &parts.method, &query).await
+    }
+
+    /// Lets in who asks for a new session.
+    fn opens(&self, request: &Request<Incoming>) -> Option<Result<Arc<Visitor>, Over>> {
+        let query = request.uri().query().unwrap_or_default();
+        if parameter(query, "sid").is_some() {
+            return None;
+        }
+        let way = match parameter(query, "transport") {
+            Some("websocket") => Way::Websocket,
+            _ => Way::Polling,
+        };
+        Some(self.front.entrance.open(request, way, GATEWAY))
     }
 
     /// A request that may become a websocket, with the query that it had.

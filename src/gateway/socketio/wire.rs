@@ -339,12 +339,12 @@ mod tests {
                 while wire.is_open() {
                     wire.arrived();
                 }
-                done.send(wire.arrived()).ok();
+                done.send(()).ok();
             });
             std::thread::yield_now();
             drop(stream);
-            let arrived = is_done.recv_timeout(Duration::from_secs(10));
-            assert_eq!(arrived.expect("not held up"), Some(0));
+            let end = is_done.recv_timeout(Duration::from_secs(10));
+            end.expect("not held up");
             asked.join().expect("no panic");
             drop(page);
         }

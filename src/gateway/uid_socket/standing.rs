@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::auth::Admitted;
 use crate::gateway::ledger::{Bounds, End, Ledger};
 use crate::gateway::parcels::Parcels;
 use crate::gateway::rooms::Room;
 use crate::gateway::uid_socket::UidSocket;
 use crate::gateway::websocket::{Member, Outbox, text_message};
-use crate::hub::{Handed, Read, Reading, Recovered, Session, Standstill};
+use crate::group::Group;
+use crate::hub::{Handed, Joined, Read, Reading, Recovered, Session, Standstill};
 use crate::metrics::Reason;
 use crate::push::{Push, PushId};
 use crate::uid::Uid;
@@ -33,6 +35,8 @@ pub(super) struct Presence {
     recovers: bool,
     replayed: u64,
     standing: Standing,
+    /// Those that its claim puts it into.
+    groups: Vec<(Group, Joined)>,
 }
 
 #[derive(Debug)]
@@ -42,12 +46,13 @@ enum Standing {
     /// It gets what it has missed.
     Reading(Box<Reading>),
     /// It is found by pushes.
-    Live { _rooms: [Member; 2] },
+    Live { _rooms: Vec<Member> },
 }
 
 impl Presence {
     /// Counts the session, and hands the page what it can be handed at once.
-    pub(super) fn begin(dialect: &UidSocket, outbox: &Arc<Outbox>, uid: Uid) -> Self {
+    pub(super) fn begin(dialect: &UidSocket, outbox: &Arc<Outbox>, admitted: Admitted) -> Self {
+        let Admitted { uid, groups, .. } = admitted;
         let ledger = Arc::new(Ledger::new(UNBOUNDED));
         outbox.keeps(Arc::clone(&ledger));
         let backlog = dialect.backlog.as_ref();
@@ -59,7 +64,7 @@ impl Presence {
             }
             let reading = Reading {
                 uid: Some(uid.clone()),
-                groups: Vec::new(),
+                groups: groups.clone(),
                 at: beginning.after,
                 heard: None,
             };
@@ -69,6 +74,10 @@ impl Presence {
                 began: beginning.after,
                 recovers: beginning.recovered == Recovered::Whole,
                 replayed: 0,
+                groups: groups
+                    .into_iter()
+                    .map(|group| (group.clone(), dialect.hub.join(group)))
+                    .collect(),
                 standing: match parcels {
                     Some(parcels) => Standing::Unpacking(Box::new((parcels, reading))),
                     None => Standing::Reading(Box::new(reading)),
@@ -77,6 +86,11 @@ impl Presence {
             presence.read(dialect, outbox, still);
             presence
         })
+    }
+
+    /// Who the page is.
+    pub(super) fn uid(&self) -> Option<&Uid> {
+        self.session.uid()
     }
 
     /// Goes on until something has changed. May be dropped and called again at any time.
@@ -119,8 +133,13 @@ impl Presence {
                 if self.recovers {
                     dialect.metrics.recovered(self.replayed);
                 }
-                let rooms = [Room::User(uid.clone()), Room::Everyone];
-                let _rooms = rooms.map(|room| dialect.egress.enter(room, outbox));
+                let groups = self
+                    .groups
+                    .iter()
+                    .map(|(group, _)| Room::Group(group.clone()));
+                let rooms = [Room::User(uid.clone()), Room::Everyone].into_iter();
+                let enter = |room| dialect.egress.enter(room, outbox);
+                let _rooms = rooms.chain(groups).map(enter).collect();
                 self.standing = Standing::Live { _rooms };
             }
             (Read::Lost, _) => outbox.overrun(PushId(reading.at.0 + 1)),
@@ -135,6 +154,7 @@ impl Presence {
             Reason::Stopped => End::Stopped,
             Reason::Silent => End::Silent,
             Reason::Broken | Reason::Slow | Reason::Refused => End::Broken,
+            Reason::Expired => End::Stopped,
         };
         dialect.hub.between_pushes(|still| {
             let handed = match &self.standing {

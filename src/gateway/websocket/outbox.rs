@@ -11,6 +11,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::gateway::ledger::{Entry, Ledger};
 use crate::hub::Pace;
+use crate::metrics::Reason;
 use crate::push::{Push, PushId};
 use crate::record::RecordId;
 
@@ -258,7 +259,24 @@ impl From<Bytes> for Waiting {
     }
 }
 
+/// The code of a page whose claim is good no longer; those from 4000 on are ours to use.
+const EXPIRED: CloseCode = CloseCode::Library(4001);
+
 impl Close {
+    /// The page's claim is good no longer.
+    pub(crate) fn expired(why: &str) -> Self {
+        Self::new(EXPIRED, why)
+    }
+
+    /// What it is counted as.
+    pub(super) fn counts_as(&self) -> Reason {
+        match self.code {
+            EXPIRED => Reason::Expired,
+            CloseCode::Policy => Reason::Refused,
+            _ => Reason::Stopped,
+        }
+    }
+
     pub(crate) fn new(code: CloseCode, reason: &str) -> Self {
         let mut end = reason.len().min(123);
         while !reason.is_char_boundary(end) {

@@ -222,7 +222,7 @@ impl<P: Protocol> Page<P> {
             () = farewell.comes(), if !leaves => {
                 outbox.close(Close::new(CloseCode::Away, "server is stopping"));
             }
-            () = until(deadline) => {
+            () = until(deadline.map(Instant::into_std)) => {
                 return Err(End::Broken(Reason::Stopped, "no time left for the goodbye"));
             }
             ready = tcp.writable(), if !written => ready.map_err(|_| broken("not writable"))?,
@@ -302,7 +302,7 @@ impl<P: Protocol> Page<P> {
                     return Err(End::Close(Reason::Slow, close));
                 }
                 if self.writing.is_empty() {
-                    return Err(End::Close(Reason::Stopped, close));
+                    return Err(End::Close(close.counts_as(), close));
                 }
             }
             if self.writing.is_empty() {
@@ -374,9 +374,10 @@ fn broken(what: &'static str) -> End {
     End::Broken(Reason::Broken, what)
 }
 
-async fn until(deadline: Option<Instant>) {
+/// Waits for a time that may never come.
+pub(crate) async fn until(deadline: Option<std::time::Instant>) {
     match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }
 }

@@ -14,6 +14,12 @@ pub(super) struct Answer<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// A word for it that stays the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// The claim is good for longer now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    renewed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<&'a str>,
     /// Whether it gets all that it has missed.
@@ -41,6 +47,8 @@ impl<'a> Answer<'a> {
         AsciiJson::of(&Self {
             ok: true,
             error: None,
+            code: None,
+            renewed: false,
             uid: uid.map(Uid::as_str),
             recovered: Some(recovered != Recovered::Partly),
             since: Some(parcels.map_or(plain, |parcels| parcels.since(after))),
@@ -49,20 +57,36 @@ impl<'a> Answer<'a> {
     }
 
     /// It is not.
-    pub(super) fn refused(fault: &impl ToString) -> AsciiJson {
-        AsciiJson::of(&Self::no(fault.to_string(), None))
+    pub(super) fn refused(fault: &impl ToString, code: &'static str) -> AsciiJson {
+        AsciiJson::of(&Self::no((fault.to_string(), code), None))
+    }
+
+    /// It still is, as `uid`.
+    pub(super) fn renewed(uid: Option<&'a Uid>) -> AsciiJson {
+        AsciiJson::of(&Self {
+            ok: true,
+            error: None,
+            code: None,
+            renewed: true,
+            ..Self::no((String::new(), ""), uid.map(Uid::as_str))
+        })
     }
 
     /// It is already, as `uid`.
     pub(super) fn second(uid: Option<&'a Uid>) -> AsciiJson {
         let uid = uid.map(Uid::as_str);
-        AsciiJson::of(&Self::no("already logged in".to_owned(), uid))
+        AsciiJson::of(&Self::no(
+            ("already logged in".to_owned(), "already_logged_in"),
+            uid,
+        ))
     }
 
-    fn no(error: String, uid: Option<&'a str>) -> Self {
+    fn no((error, code): (String, &'static str), uid: Option<&'a str>) -> Self {
         Self {
             ok: false,
             error: Some(error),
+            code: Some(code),
+            renewed: false,
             uid,
             recovered: None,
             since: None,

@@ -3,23 +3,23 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-use socketioxide::ParserError;
-use socketioxide::extract::{AckSender, SocketRef};
+use socketioxide::extract::SocketRef;
 
-use crate::gateway::event;
+use crate::auth::Admitted;
 use crate::gateway::ledger::End;
 use crate::gateway::parcels::{Parcels, Since};
 use crate::gateway::rooms::Room;
 use crate::gateway::socketio::ascii::AsciiJson;
-use crate::gateway::socketio::claim::Claim;
-use crate::gateway::socketio::egress::{Place, alone};
+use crate::gateway::socketio::claim::Login;
+use crate::gateway::socketio::egress::Place;
 use crate::gateway::socketio::newcomers::Newcomer;
 use crate::gateway::socketio::packet::Packet;
+use crate::gateway::socketio::page::admission::Tell;
 use crate::gateway::socketio::page::answer::Answer;
-use crate::gateway::socketio::page::{BREATH, Page, State};
+use crate::gateway::socketio::page::{BREATH, Lobby, Page, State};
 use crate::gateway::socketio::talk::Rest;
 use crate::hub::{Audience, Beginning, Handed, Read, Reading, Recovered, Session, Standstill};
+use crate::limits::Over;
 use crate::metrics::Reason;
 use crate::push::PushId;
 use crate::uid::Uid;
@@ -67,99 +67,82 @@ impl Standing {
 }
 
 impl Page {
-    /// The event `login`. The first counts; later ones are ignored, as in the original.
-    pub(super) fn logs_in_by_event(
-        self: &Arc<Self>,
-        socket: &SocketRef,
-        sent: Result<Value, ParserError>,
-        ack: AckSender,
-    ) -> Option<Rest> {
-        // The original took a login without a word for one without a name.
-        let Ok(sent) = sent else {
-            tracing::debug!(session = %socket.id, "login without a uid refused");
-            return None;
-        };
-        let tell = |answer: AsciiJson| {
-            if let Err(e) = ack.send(answer.raw()) {
-                tracing::debug!(session = %socket.id, error = %e, "login not answered");
-            }
-        };
-        self.logs_in(socket, sent, tell)
-    }
-
-    /// The page is connected. One that has said who it is is logged in by that, and told so by an
-    /// event; where nothing is recovered, any page hears what is for everyone from now on.
-    pub(in crate::gateway::socketio) fn is_connected(
-        self: &Arc<Self>,
-        socket: &SocketRef,
-    ) -> Option<Rest> {
-        let claim = self.lock().as_mut()?.claim.take();
-        if let Some(claim) = claim {
-            let tell = |answer: AsciiJson| alone(socket, event::LOGIN, answer.raw());
-            return self.logs_in(socket, *claim, tell);
-        }
-        let recovers = self
-            .house
-            .lobby
-            .hub
-            .between_pushes(|still| still.recovers());
+    /// Where nothing is recovered, any page hears what is for everyone from now on.
+    pub(super) fn may_hear_as_guest(&self) {
+        let hub = &self.house.lobby.hub;
+        let recovers = hub.between_pushes(|still| still.recovers());
         if !recovers && self.hears_as_guest() == Some(true) {
             self.house.newcomers.remove(self.link.sid);
         }
-        None
     }
 
-    /// `tell` answers the page, before it gets what it has missed: it must know where it begins.
-    fn logs_in(
+    /// The page is somebody from now on, or a guest. It is told so before it gets what it has missed:
+    /// it must know where it begins.
+    pub(super) fn begins(
         self: &Arc<Self>,
         socket: &SocketRef,
-        sent: Value,
-        tell: impl FnOnce(AsciiJson),
+        login: Login,
+        admitted: Option<Admitted>,
+        tell: Tell,
     ) -> Option<Rest> {
-        let claim = match Claim::read(sent, socket, &self.house.lobby.auth) {
-            Ok(claim) => claim,
-            Err(fault) => {
-                tracing::debug!(session = %socket.id, %fault, "login refused");
-                tell(Answer::refused(&fault));
-                return None;
-            }
-        };
         let mut guard = self.lock();
         let state = guard.as_mut()?;
-        if let Some(session) = &state.session {
-            tracing::debug!(session = %socket.id, "second login ignored");
-            tell(Answer::second(session.uid()));
+        if state.session.is_some() {
+            // Two logins were judged at a time.
             return None;
         }
         // In one step: who is counted is found by every push that comes after.
-        let (parcels, read) = self.house.lobby.hub.between_pushes(|still| {
-            let (answer, parcels) = self.begin(state, claim, socket, still);
-            tell(answer);
+        let begun = self.house.lobby.hub.between_pushes(|still| {
+            if let Err(over) = self.may_open(admitted.as_ref()) {
+                return Err((over, tell));
+            }
+            let (answer, parcels) = self.begin(state, (login, admitted), socket, still);
+            tell.begun(socket, &answer);
             let read = match parcels {
                 // They come first.
                 Some(_) => Read::More,
                 None => self.read(state, socket, still),
             };
-            (parcels, read)
+            Ok((parcels, read))
         });
         drop(guard);
+        let (parcels, read) = match begun {
+            Ok(begun) => begun,
+            Err((over, tell)) => {
+                self.is_refused(socket, &over.into(), tell);
+                return None;
+            }
+        };
         self.house.newcomers.remove(self.link.sid);
         self.house.announcer.greet(socket);
         // For nearly every page that was all.
         (read == Read::More).then(|| self.read_on(parcels))
     }
 
+    /// Whether the user may have one more page.
+    fn may_open(&self, admitted: Option<&Admitted>) -> Result<(), Over> {
+        let Some(Admitted { uid, .. }) = admitted else {
+            return Ok(());
+        };
+        let Lobby { hub, entrance, .. } = &self.house.lobby;
+        entrance.limits.user_opens(hub.sessions(uid))
+    }
+
     /// Counts the session, and finds out where it begins.
     fn begin(
         &self,
         state: &mut State,
-        claim: Claim,
+        (login, admitted): (Login, Option<Admitted>),
         socket: &SocketRef,
         still: &mut Standstill<'_>,
     ) -> (AsciiJson, Option<Parcels>) {
         let newest = still.newest();
-        let since = claim.since.map(|since| since.id);
-        let beginning = match &claim.uid {
+        let since = login.since.map(|since| since.id);
+        let (uid, granted) = match admitted {
+            Some(Admitted { uid, groups, .. }) => (Some(uid), groups),
+            None => (None, Vec::new()),
+        };
+        let mut beginning = match &uid {
             Some(uid) => self.beginning(uid, since, still),
             None => Beginning {
                 after: newest,
@@ -167,6 +150,12 @@ impl Page {
                 groups: Vec::new(),
             },
         };
+        for group in &granted {
+            if !beginning.groups.contains(group) {
+                beginning.groups.push(group.clone());
+            }
+        }
+        state.granted = granted;
         let heard = state.standing.heard(newest);
         let mut at = beginning.after;
         if let (Standing::New(new), None) = (&state.standing, since) {
@@ -174,7 +163,7 @@ impl Page {
             at = at.min(new.at).max(still.floor());
         }
         let reading = Standing::Reading(Reading {
-            uid: claim.uid.clone(),
+            uid: uid.clone(),
             groups: beginning.groups.clone(),
             at,
             heard,
@@ -182,20 +171,20 @@ impl Page {
         if let Standing::Guest(_, place) = std::mem::replace(&mut state.standing, reading) {
             place.leave(socket);
         }
-        self.set_numbered(state, claim.is_numbered, socket);
+        self.set_numbered(state, login.is_numbered, socket);
         state.began = at;
         state.recovers = beginning.recovered == Recovered::Whole;
         if beginning.recovered == Recovered::Partly {
             self.house.lobby.metrics.not_recovered();
         }
         let backlog = self.house.lobby.backlog.as_ref();
-        let parcels = claim.uid.as_ref().and_then(|uid| {
-            let page = (uid, claim.since);
+        let parcels = uid.as_ref().and_then(|uid| {
+            let page = (uid, login.since);
             Parcels::of(backlog, page, beginning.recovered, &self.link.ledger, still)
         });
         let begins = (at, beginning.recovered);
-        let answer = Answer::begun(claim.uid.as_ref(), begins, parcels.as_ref());
-        state.session = Some(self.house.lobby.hub.login(claim.uid));
+        let answer = Answer::begun(uid.as_ref(), begins, parcels.as_ref());
+        state.session = Some(self.house.lobby.hub.login(uid));
         (answer, parcels)
     }
 
@@ -289,7 +278,7 @@ impl Page {
             let rooms = [Room::Everyone].into_iter().chain(user);
             let enter = |room| self.house.egress.enter(socket, room, &self.link);
             let _places = rooms.map(enter).collect();
-            if !reading.groups.is_empty() && self.house.lobby.chat.is_some() {
+            if !reading.groups.is_empty() {
                 let talk = state.talk.get_or_insert_default();
                 talk.resume(&reading.groups, &self.house.lobby.hub, enter);
             }

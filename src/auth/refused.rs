@@ -1,0 +1,93 @@
+//! Why a claim is refused: for people by `Display`, for programs by [`Refused::code`].
+
+use crate::group::InvalidGroup;
+use crate::uid::InvalidUid;
+
+/// Why a claim is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The uid cannot be one.
+    #[error(transparent)]
+    Uid(#[from] InvalidUid),
+    /// A name among the groups cannot be one.
+    #[error(transparent)]
+    Group(#[from] InvalidGroup),
+    /// Not of a token's form, which it carries.
+    #[error("not a token; expected {0}")]
+    NotToken(&'static str),
+    /// A field of the token is missing, or of another type than it has to be.
+    #[error("token's {0} is missing, or not of its type")]
+    Field(&'static str),
+    /// The token's time is over.
+    #[error("token has expired")]
+    Expired,
+    /// The token's time has not come.
+    #[error("token is not valid yet")]
+    NotYet,
+    /// Signed by somebody else, or changed.
+    #[error("token's signature is wrong")]
+    Signature,
+    /// Signed in a way in which none of its keys signs.
+    #[error("token is not signed as its key signs")]
+    Algorithm,
+    /// Signed with a key that is not known.
+    #[error("token's key is not known")]
+    UnknownKey,
+    /// Made for somebody else.
+    #[error("token is for another audience")]
+    Audience,
+    /// Made by somebody else.
+    #[error("token is from another issuer")]
+    Issuer,
+    /// The application does not want it; carries its reason, if it gave one.
+    #[error("refused{}", reason(.0))]
+    Unwanted(Option<Box<str>>),
+    /// Nobody can tell for the moment: who is to be asked does not answer, or is asked too much.
+    #[error("logins cannot be checked at the moment, try again later")]
+    Unavailable,
+}
+
+impl Refused {
+    /// A word for it that stays the same.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Uid(_) => "invalid_uid",
+            Self::Group(_) => "invalid_group",
+            Self::NotToken(_) => "not_a_token",
+            Self::Field(_) => "invalid_field",
+            Self::Expired => "token_expired",
+            Self::NotYet => "token_not_yet_valid",
+            Self::Signature => "bad_signature",
+            Self::Algorithm => "wrong_algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::Audience => "wrong_audience",
+            Self::Issuer => "wrong_issuer",
+            Self::Unwanted(_) => "refused",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// Every code, for what counts refusals.
+    pub const CODES: [&'static str; 13] = [
+        "invalid_uid",
+        "invalid_group",
+        "not_a_token",
+        "invalid_field",
+        "token_expired",
+        "token_not_yet_valid",
+        "bad_signature",
+        "wrong_algorithm",
+        "unknown_key",
+        "wrong_audience",
+        "wrong_issuer",
+        "refused",
+        "unavailable",
+    ];
+}
+
+fn reason(why: &Option<Box<str>>) -> String {
+    why.as_ref()
+        .map(|why| format!(": {why}"))
+        .unwrap_or_default()
+}
