@@ -10,8 +10,12 @@ mod client;
 mod jwks;
 mod jwt;
 mod keys;
+#[cfg(test)]
+mod mint;
 mod refused;
 mod signed;
+#[cfg(test)]
+mod stub;
 mod token;
 mod webhook;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{Request, StatusCode, Uri, header};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Deserialize;
@@ -170,6 +171,8 @@ impl Jwks {
                 known.asked = Some(asked);
                 known.is_asking = true;
             });
+            // Whoever wanted newer keys until now is served by this attempt.
+            let _ = self.wanted.notified().now_or_never();
             let read = self.read().await;
             match &read {
                 Ok(keys) if failures > 0 => {
@@ -251,8 +254,234 @@ impl Jwks {
 impl fmt::Debug for Jwks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jwks")
-            .field("url", &self.url)
             .field("pace", &self.pace)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use futures_util::future::join_all;
+    use serde_json::{Value, json};
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::sync::DropGuard;
+
+    use super::{Jwks, Pace};
+    use crate::auth::jwt::Jwt;
+    use crate::auth::mint::Signer;
+    use crate::auth::stub::{Reply, Stub};
+    use crate::auth::{Admission, Admitted, Refused, now};
+    use crate::config;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const SOON: Duration = Duration::from_millis(100);
+
+    /// Asks only when it has to, and then always.
+    const PACE: Pace = Pace {
+        refresh: HOUR,
+        gap: Duration::ZERO,
+        backoff: HOUR,
+        max_backoff: HOUR,
+        patience: Duration::from_secs(20),
+    };
+
+    fn set(signer: &Signer, kid: &str) -> Reply {
+        Reply::Json(200, json!({"keys": [signer.jwk(kid)]}))
+    }
+
+    /// A rule that has tried to read its keys once.
+    async fn jwt(stub: &Stub, pace: Pace) -> (Arc<Jwt>, DropGuard) {
+        let jwks = Jwks::at(&stub.url(), pace).unwrap();
+        let mut known = jwks.known.subscribe();
+        let jwt = Arc::new(Jwt::of(&config::Auth::default(), jwks));
+        let stop = CancellationToken::new();
+        let (running, stopped) = (Arc::clone(&jwt), stop.clone());
+        tokio::spawn(async move { running.run(stopped).await });
+        known.wait_for(|known| known.attempts == 1).await.unwrap();
+        (jwt, stop.drop_guard())
+    }
+
+    async fn admit(jwt: &Arc<Jwt>, signer: &Signer, kid: &str) -> Result<Admitted, Refused> {
+        let token = signer.token(Some(kid), &alice());
+        Jwt::admit(jwt, token.as_bytes()).wait().await
+    }
+
+    fn alice() -> Value {
+        json!({"sub": "alice", "exp": now() + 60})
+    }
+
+    #[tokio::test]
+    async fn a_known_key_is_judged_at_once_and_a_new_one_is_fetched() {
+        let stub = Stub::start(set(&Signer::Es256, "first")).await;
+        let (jwt, _stop) = jwt(&stub, PACE).await;
+        let token = Signer::Es256.token(Some("first"), &alice());
+        assert!(Jwt::admit(&jwt, token.as_bytes()).now().is_ok());
+        assert_eq!(stub.count(), 1);
+        stub.answers(set(&Signer::EdDsa, "second"));
+        assert!(admit(&jwt, &Signer::EdDsa, "second").await.is_ok());
+        assert_eq!(stub.count(), 2);
+        // What the issuer does not publish any more is no key.
+        let old = admit(&jwt, &Signer::Es256, "first").await;
+        assert_eq!(old, Err(Refused::UnknownKey));
+    }
+
+    #[tokio::test]
+    async fn a_forged_token_of_a_known_key_asks_nobody() {
+        let stub = Stub::start(set(&Signer::Es256, "k")).await;
+        let (jwt, _stop) = jwt(&stub, PACE).await;
+        let mut token = Signer::Es256.token(Some("k"), &alice());
+        token.replace_range(token.len() - 4.., "AAAA");
+        let verdict = Jwt::admit(&jwt, token.as_bytes());
+        assert!(matches!(verdict, Admission::Now(Err(Refused::Signature))));
+        let verdict = Jwt::admit(
+            &jwt,
+            Signer::Hs256("x").token(Some("j"), &alice()).as_bytes(),
+        );
+        assert!(matches!(verdict, Admission::Now(Err(Refused::UnknownKey))));
+        assert_eq!(stub.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn any_number_of_unknown_keys_is_one_request() {
+        let stub = Stub::start(set(&Signer::Es256, "first")).await;
+        let (jwt, _stop) = jwt(&stub, PACE).await;
+        stub.answers(set(&Signer::EdDsa, "second"));
+        let verdicts = (0..200).map(|i| {
+            let kid = if i % 2 == 0 {
+                "second".to_owned()
+            } else {
+                i.to_string()
+            };
+            let token = Signer::EdDsa.token(Some(&kid), &alice());
+            Jwt::admit(&jwt, token.as_bytes())
+        });
+        // All are there before the first is answered.
+        let verdicts: Vec<Admission> = verdicts.collect();
+        let verdicts = join_all(verdicts.into_iter().map(Admission::wait)).await;
+        assert_eq!(stub.count(), 2);
+        for (i, verdict) in verdicts.into_iter().enumerate() {
+            let expected = if i % 2 == 0 {
+                None
+            } else {
+                Some(Refused::UnknownKey)
+            };
+            assert_eq!(verdict.err(), expected, "{i}");
+        }
+    }
+
+    #[tokio::test]
+    async fn unknown_keys_are_no_storm() {
+        let stub = Stub::start(set(&Signer::Es256, "k")).await;
+        let (jwt, _stop) = jwt(&stub, Pace { gap: HOUR, ..PACE }).await;
+        for i in 0..200 {
+            let token = Signer::EdDsa.token(Some(&i.to_string()), &alice());
+            let verdict = Jwt::admit(&jwt, token.as_bytes());
+            assert!(matches!(verdict, Admission::Now(Err(Refused::UnknownKey))));
+        }
+        assert_eq!(stub.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_stay_in_use_while_the_issuer_answers_nothing_useful() {
+        let stub = Stub::start(set(&Signer::Es256, "k")).await;
+        let (jwt, _stop) = jwt(&stub, PACE).await;
+        let replies = [
+            Reply::Json(500, json!({"keys": [Signer::EdDsa.jwk("new")]})),
+            Reply::Json(200, json!({"keys": []})),
+            Reply::Json(
+                200,
+                json!({"keys": [{"kty": "oct", "k": "AAAA", "kid": "new"}]}),
+            ),
+            Reply::Text("<html>"),
+            Reply::Redirect,
+            Reply::Endless,
+        ];
+        for reply in replies {
+            let asked = stub.count();
+            stub.answers(reply);
+            let new = admit(&jwt, &Signer::EdDsa, "new").await;
+            assert_eq!(new, Err(Refused::Unavailable));
+            assert_eq!(stub.count(), asked + 1);
+            assert!(admit(&jwt, &Signer::Es256, "k").await.is_ok());
+        }
+        stub.answers(set(&Signer::EdDsa, "new"));
+        assert!(admit(&jwt, &Signer::EdDsa, "new").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_is_down_from_the_beginning_is_asked_again() {
+        let stub = Stub::start(Reply::Text("not yet")).await;
+        let (jwt, _stop) = jwt(
+            &stub,
+            Pace {
+                backoff: SOON,
+                ..PACE
+            },
+        )
+        .await;
+        stub.is_asked(3).await;
+        stub.answers(set(&Signer::Es256, "k"));
+        // The attempt on its way may have the old answer still.
+        let admitted = async { while admit(&jwt, &Signer::Es256, "k").await.is_err() {} };
+        tokio::time::timeout(PACE.patience, admitted).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn just_after_a_failure_a_login_does_not_wait() {
+        let stub = Stub::start(Reply::Text("down")).await;
+        let (jwt, _stop) = jwt(&stub, Pace { gap: HOUR, ..PACE }).await;
+        let token = Signer::Es256.token(Some("k"), &alice());
+        let verdict = Jwt::admit(&jwt, token.as_bytes());
+        assert!(matches!(verdict, Admission::Now(Err(Refused::Unavailable))));
+    }
+
+    #[tokio::test]
+    async fn a_login_does_not_wait_for_ever() {
+        let stub = Stub::start(set(&Signer::Es256, "k")).await;
+        let (jwt, _stop) = jwt(
+            &stub,
+            Pace {
+                patience: SOON,
+                ..PACE
+            },
+        )
+        .await;
+        stub.answers(Reply::Silence);
+        let new = admit(&jwt, &Signer::EdDsa, "new").await;
+        assert_eq!(new, Err(Refused::Unavailable));
+        assert!(admit(&jwt, &Signer::Es256, "k").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn keys_are_read_again_by_themselves() {
+        let stub = Stub::start(set(&Signer::Es256, "k")).await;
+        let (_jwt, _stop) = jwt(
+            &stub,
+            Pace {
+                refresh: SOON,
+                ..PACE
+            },
+        )
+        .await;
+        stub.is_asked(4).await;
+    }
+
+    #[test]
+    fn the_pause_grows_with_failures_and_is_spread() {
+        let jwks = Jwks::new("http://127.0.0.1:1/", HOUR).unwrap();
+        let due = [(0, 3600), (1, 1), (2, 2), (5, 16), (12, 300), (1000, 300)];
+        for (failures, seconds) in due {
+            let due = Duration::from_secs(seconds);
+            let pauses: Vec<_> = (0..50).map(|_| jwks.pause(failures)).collect();
+            assert!(
+                pauses
+                    .iter()
+                    .all(|p| *p >= due * 3 / 4 && *p <= due * 5 / 4)
+            );
+            assert!(pauses.iter().any(|pause| *pause != pauses[0]));
+        }
     }
 }

@@ -260,3 +260,86 @@ impl fmt::Debug for Key {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Key, Kind, Shared, Trial, verify};
+    use crate::auth::mint::{self, Signer};
+    use crate::auth::token::Token;
+
+    const PAYLOAD: &str = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
+
+    fn is_signed(token: &str, key: &Key) -> bool {
+        let token = Token::read(token.as_bytes()).unwrap();
+        verify(&token, std::iter::once(key)) == Trial::Signed
+    }
+
+    #[test]
+    fn the_examples_of_the_standards_verify() {
+        let secret = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+        let secret = Key {
+            kid: None,
+            kind: Kind::Shared(Box::new(Shared::new(&mint::decode(secret)))),
+        };
+        let public = |signer: Signer| Key::published(signer.jwk("k")).unwrap();
+        // RFC 7515, appendices A.1 to A.3; RFC 8037, appendix A.4.
+        let cases = [
+            (
+                format!("eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{PAYLOAD}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+                secret,
+            ),
+            (
+                format!("eyJhbGciOiJSUzI1NiJ9.{PAYLOAD}.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw"),
+                public(Signer::Rs256),
+            ),
+            (
+                format!("eyJhbGciOiJFUzI1NiJ9.{PAYLOAD}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"),
+                public(Signer::Es256),
+            ),
+            (
+                "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg".to_owned(),
+                public(Signer::EdDsa),
+            ),
+        ];
+        for (token, key) in &cases {
+            assert!(is_signed(token, key), "{key:?}");
+            let changed = token.replacen(".ey", ".eZ", 1).replacen(".RX", ".RY", 1);
+            assert!(!is_signed(&changed, key), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_published_for_something_else_is_no_key() {
+        let with = |name: &str, value: &str| {
+            let mut jwk = Signer::Rs256.jwk("k");
+            jwk[name] = value.into();
+            Key::published(jwk)
+        };
+        assert!(with("use", "sig").is_some());
+        assert!(with("alg", "RS256").is_some());
+        assert!(with("use", "enc").is_none());
+        // A key may not be put to a use that its issuer does not have for it.
+        assert!(with("alg", "RS512").is_none());
+        assert!(with("alg", "HS256").is_none());
+        assert!(with("n", "AQAB").is_none());
+        assert!(with("e", "").is_none());
+        let secret = Signer::Hs256("a secret that is none since all can read it");
+        assert!(Key::published(secret.jwk("k")).is_none());
+        for jwk in [
+            json!({}),
+            json!(7),
+            json!({"kty": "EC", "crv": "P-521", "x": "AQ", "y": "AQ"}),
+        ] {
+            assert!(Key::published(jwk).is_none());
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_shown() {
+        let kind = Kind::Shared(Box::new(Shared::new(b"hidden")));
+        let shown = format!("{:?}", Key { kid: None, kind });
+        assert_eq!(shown, r#"Key { kid: None, kind: "shared" }"#);
+    }
+}

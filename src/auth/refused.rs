@@ -91,3 +91,37 @@ fn reason(why: &Option<Box<str>>) -> String {
         .map(|why| format!(": {why}"))
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Refused;
+    use crate::group::InvalidGroup;
+    use crate::uid::InvalidUid;
+
+    #[test]
+    fn every_refusal_has_a_code_of_its_own() {
+        let all = [
+            Refused::Uid(InvalidUid::Empty),
+            Refused::Group(InvalidGroup::Empty),
+            Refused::NotToken(""),
+            Refused::Field(""),
+            Refused::Expired,
+            Refused::NotYet,
+            Refused::Signature,
+            Refused::Algorithm,
+            Refused::UnknownKey,
+            Refused::Audience,
+            Refused::Issuer,
+            Refused::Unwanted(None),
+            Refused::Unavailable,
+        ];
+        assert_eq!(all.each_ref().map(Refused::code), Refused::CODES);
+    }
+
+    #[test]
+    fn the_applications_reason_is_told() {
+        assert_eq!(Refused::Unwanted(None).to_string(), "refused");
+        let banned = Refused::Unwanted(Some("banned".into()));
+        assert_eq!(banned.to_string(), "refused: banned");
+    }
+}

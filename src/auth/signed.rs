@@ -67,3 +67,57 @@ pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
     }
     Some(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FORM, Signed};
+    use crate::auth::{Refused, at};
+    use crate::config;
+    use crate::config::Secret;
+
+    /// Made with openssl dgst -sha256 -hmac.
+    const BY_SECRET: &str = "22ec2c9dacd70c8c25ec23e5383c0fe182045539bc62549581f925f608102fb0";
+    const BY_OLD_SECRET: &str = "5734fcd4dbc8572306ade2103f13d2eb9b9e874afd8269ad71d7ec5b882c9997";
+    const LONG_AGO: &str = "122a70458f090391f8b584b2a51617d6d8e7a2a109b7ef364b812ab11bce576d";
+
+    fn signed(old_secrets: &[&str]) -> Signed {
+        Signed::new(&config::Auth {
+            secret: Secret::from("0123456789abcdef"),
+            old_secrets: old_secrets.iter().map(|secret| (*secret).into()).collect(),
+            ..config::Auth::default()
+        })
+    }
+
+    #[test]
+    fn a_token_that_openssl_signed_is_good_until_its_expiry() {
+        let token = format!("alice.4102444800.{BY_SECRET}");
+        let admitted = signed(&[]).admit(token.as_bytes()).unwrap();
+        assert_eq!(admitted.uid.as_str(), "alice");
+        assert_eq!(admitted.expires, at(4_102_444_800));
+        assert!(admitted.groups.is_empty());
+    }
+
+    #[test]
+    fn an_old_secret_is_good_for_as_long_as_it_is_configured() {
+        let token = format!("alice.4102444800.{BY_OLD_SECRET}");
+        let token = token.as_bytes();
+        assert_eq!(signed(&[]).admit(token), Err(Refused::Signature));
+        let both = signed(&["another secret..", "the secret before"]);
+        assert_eq!(both.admit(token).unwrap().uid.as_str(), "alice");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_token_is_told() {
+        let cases = [
+            ("alice".to_owned(), FORM),
+            (format!("alice.{BY_SECRET}"), FORM),
+            (format!("alice.soon.{BY_SECRET}"), FORM),
+            (format!("alice.4102444800.{}", &BY_SECRET[1..]), FORM),
+            (format!("bob.4102444800.{BY_SECRET}"), Refused::Signature),
+            (format!("alice.1000.{LONG_AGO}"), Refused::Expired),
+        ];
+        for (token, why) in cases {
+            assert_eq!(signed(&[]).admit(token.as_bytes()), Err(why), "{token}");
+        }
+    }
+}

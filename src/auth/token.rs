@@ -101,7 +101,8 @@ impl Algorithm {
             "HS512" => Some(Self::Hs512),
             "RS256" => Some(Self::Rs256),
             "ES256" => Some(Self::Es256),
-            "EdDSA" => Some(Self::EdDsa),
+            // By RFC 8037, and by RFC 9864.
+            "EdDSA" | "Ed25519" => Some(Self::EdDsa),
             _ => None,
         }
     }

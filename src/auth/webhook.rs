@@ -116,7 +116,7 @@ impl Webhook {
 
     pub(super) fn admit(this: &Arc<Self>, claim: Claim<'_>) -> Admission {
         let unavailable = Admission::Now(Err(Refused::Unavailable));
-        if this.fuse.is_blown() {
+        if this.fuse.is_blown(Instant::now()) {
             return unavailable;
         }
         let Ok(place) = Arc::clone(&this.places).try_acquire_owned() else {
@@ -131,7 +131,7 @@ impl Webhook {
                 return Err(Refused::Unavailable);
             };
             // It may have blown while this one waited.
-            if !this.fuse.lets_through() {
+            if !this.fuse.lets_through(Instant::now()) {
                 return Err(Refused::Unavailable);
             }
             this.ask(question).await
@@ -181,14 +181,15 @@ impl Webhook {
             Ok(answer) => answer,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                self.fuse.burn(|| warn!(error, "the login webhook fails"));
+                self.fuse
+                    .burn(Instant::now(), || warn!(error, "the login webhook fails"));
                 return Err(Refused::Unavailable);
             }
         };
         let verdict = judge(&answer);
         if verdict == Err(Refused::Unavailable) {
             let status = answer.status().as_u16();
-            self.fuse.burn(|| {
+            self.fuse.burn(Instant::now(), || {
                 warn!(status, "the login webhook answers what is no verdict");
             });
         } else {
@@ -246,16 +247,15 @@ impl Fuse {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_blown(&self) -> bool {
+    fn is_blown(&self, now: Instant) -> bool {
         let until = self.row().blown_until;
-        until.is_some_and(|until| Instant::now() < until)
+        until.is_some_and(|until| now < until)
     }
 
     /// Whether one more may be asked about: while it is whole any, and after each rest one, which
     /// tries whether the application has recovered.
-    fn lets_through(&self) -> bool {
+    fn lets_through(&self, now: Instant) -> bool {
         let mut row = self.row();
-        let now = Instant::now();
         match row.blown_until {
             None => true,
             Some(until) if now < until => false,
@@ -267,14 +267,14 @@ impl Fuse {
     }
 
     /// A failure; `tell` is called for the one by which it blows.
-    fn burn(&self, tell: impl FnOnce()) {
+    fn burn(&self, now: Instant, tell: impl FnOnce()) {
         let mut row = self.row();
         row.failures = row.failures.saturating_add(1);
         if row.failures < MAX_FAILURES {
             return;
         }
         let is_first = row.blown_until.is_none();
-        row.blown_until = Some(Instant::now() + REST);
+        row.blown_until = Some(now + REST);
         drop(row);
         if is_first {
             tell();
@@ -289,8 +289,226 @@ impl Fuse {
 impl fmt::Debug for Webhook {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Webhook")
-            .field("url", &self.url)
             .field("headers", &self.headers)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use http::{HeaderMap, HeaderValue, header};
+    use serde_json::{Value, json};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    use super::{Fuse, MAX_FAILURES, REST, Webhook};
+    use crate::auth::stub::{Reply, Stub};
+    use crate::auth::{Admission, Admitted, Caller, Claim, Refused, at, now};
+    use crate::config;
+    use crate::config::Secret;
+
+    fn webhook(url: String) -> Arc<Webhook> {
+        with(url, |_| {})
+    }
+
+    fn with(url: String, change: impl FnOnce(&mut config::Auth)) -> Arc<Webhook> {
+        let mut config = config::Auth {
+            webhook_url: url,
+            ..config::Auth::default()
+        };
+        change(&mut config);
+        Arc::new(Webhook::new(&config).unwrap())
+    }
+
+    fn ask(webhook: &Arc<Webhook>) -> Admission {
+        Webhook::admit(webhook, Claim::of(b"alice"))
+    }
+
+    async fn verdict(reply: Reply) -> Result<Admitted, Refused> {
+        let stub = Stub::start(reply).await;
+        ask(&webhook(stub.url())).wait().await
+    }
+
+    fn good() -> Reply {
+        Reply::Json(200, json!({"uid": "u1"}))
+    }
+
+    #[tokio::test]
+    async fn the_application_is_told_who_asks_and_what_for() {
+        let stub = Stub::start(good()).await;
+        let webhook = with(stub.url(), |config| {
+            config.webhook_secret = Secret::from("secret of the webhook");
+        });
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("a=1"));
+        headers.append(header::COOKIE, HeaderValue::from_static("b=2"));
+        headers.append(header::USER_AGENT, HeaderValue::from_static("unwanted"));
+        let caller = Caller {
+            peer: IpAddr::V4(Ipv4Addr::new(1, 2, 3, 4)),
+            headers,
+            gateway: "socketio",
+        };
+        let login = json!({"session": "s", "since": 7});
+        let claim = Claim {
+            credential: b"",
+            payload: Some(&login),
+            caller: Some(&caller),
+        };
+        let admitted = Webhook::admit(&webhook, claim).wait().await.unwrap();
+        assert_eq!(admitted.uid.as_str(), "u1");
+        let asked = stub.last();
+        let told = json!({
+            "login": login,
+            "gateway": "socketio",
+            "peer": "1.2.3.4",
+            "headers": {"cookie": "a=1; b=2"},
+        });
+        assert_eq!(asked.body, told);
+        assert_eq!(asked.headers[header::CONTENT_TYPE], "application/json");
+        assert_eq!(
+            asked.headers[header::AUTHORIZATION],
+            "Bearer secret of the webhook"
+        );
+        // Without more than the text, that is what it is told.
+        assert!(ask(&webhook).wait().await.is_ok());
+        assert_eq!(stub.last().body["login"], "alice");
+    }
+
+    #[tokio::test]
+    async fn the_application_says_who_the_page_is() {
+        let end = now() + 60;
+        let answer = json!({"uid": 7, "groups": ["b", "a"], "expires": end});
+        let admitted = verdict(Reply::Json(200, answer)).await.unwrap();
+        assert_eq!(admitted.uid.as_str(), "7");
+        let groups: Vec<_> = admitted.groups.iter().map(|group| group.as_str()).collect();
+        assert_eq!(groups, ["a", "b"]);
+        assert_eq!(admitted.expires, at(end));
+    }
+
+    #[tokio::test]
+    async fn the_application_refuses_in_its_own_words() {
+        let unwanted = |why: Option<&str>| Err(Refused::Unwanted(why.map(Into::into)));
+        let cases = [
+            (403, json!({}), None),
+            (401, json!("no json object"), None),
+            (403, json!({"error": "banned"}), Some("banned")),
+            (
+                200,
+                json!({"error": "ban\u{7}ned", "uid": "u1"}),
+                Some("banned"),
+            ),
+            (200, json!({"error": {"code": 7}}), None),
+        ];
+        for (status, answer, why) in cases {
+            assert_eq!(verdict(Reply::Json(status, answer)).await, unwanted(why));
+        }
+        let long = "x".repeat(5000);
+        let told = verdict(Reply::Json(403, json!({"error": long}))).await;
+        assert_eq!(told, unwanted(Some(&long[..200])));
+        let past = verdict(Reply::Json(200, json!({"uid": "u1", "expires": 1000}))).await;
+        assert_eq!(past, Err(Refused::Expired));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_verdict_is_for_later() {
+        let json = |status, answer: Value| Reply::Json(status, answer);
+        let replies = [
+            json(200, json!({})),
+            json(200, json!({"uid": ""})),
+            json(200, json!({"uid": null})),
+            json(200, json!({"uid": "u1", "groups": "all"})),
+            json(200, json!({"uid": "u1", "groups": [""]})),
+            json(200, json!({"uid": "u1", "expires": "soon"})),
+            json(201, json!({"uid": "u1"})),
+            json(404, json!({"error": "no such page"})),
+            json(500, json!({"uid": "u1"})),
+            Reply::Text("<html>"),
+            Reply::Redirect,
+            Reply::Endless,
+        ];
+        for reply in replies {
+            assert_eq!(verdict(reply).await, Err(Refused::Unavailable));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_application_that_is_down_or_slow_is_for_later() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = format!("http://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let down = ask(&webhook(nobody)).wait().await;
+        assert_eq!(down, Err(Refused::Unavailable));
+        let stub = Stub::start(Reply::Silence).await;
+        let slow = with(stub.url(), |config| {
+            config.webhook_timeout = Duration::from_millis(100);
+        });
+        assert_eq!(ask(&slow).wait().await, Err(Refused::Unavailable));
+        assert_eq!(stub.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn so_many_are_asked_about_and_so_many_wait() {
+        let stub = Stub::start(Reply::Silence).await;
+        let webhook = with(stub.url(), |config| {
+            config.webhook_concurrency = 2;
+            config.webhook_queue = 1;
+            config.webhook_timeout = Duration::from_secs(60);
+        });
+        let asked: Vec<_> = (0..2).map(|_| tokio::spawn(ask(&webhook).wait())).collect();
+        stub.is_asked(2).await;
+        let waits = tokio::spawn(ask(&webhook).wait());
+        assert_eq!(ask(&webhook).now(), Err(Refused::Unavailable));
+        assert!(matches!(ask(&webhook), Admission::Now(_)));
+        // A page that leaves gives its turn to the next one.
+        stub.answers(good());
+        asked[0].abort();
+        assert!(waits.await.unwrap().is_ok());
+        assert_eq!(stub.count(), 3);
+        asked[1].abort();
+    }
+
+    #[tokio::test]
+    async fn an_application_that_fails_in_a_row_is_left_alone() {
+        let stub = Stub::start(Reply::Text("broken")).await;
+        let webhook = webhook(stub.url());
+        for _ in 0..MAX_FAILURES {
+            assert_eq!(ask(&webhook).wait().await, Err(Refused::Unavailable));
+        }
+        assert!(matches!(
+            ask(&webhook),
+            Admission::Now(Err(Refused::Unavailable))
+        ));
+        assert_eq!(stub.count(), MAX_FAILURES as usize);
+    }
+
+    #[test]
+    fn after_each_rest_one_tries_whether_the_application_is_back() {
+        let (fuse, begin) = (Fuse::default(), Instant::now());
+        let mut told = 0;
+        for _ in 1..MAX_FAILURES {
+            fuse.burn(begin, || told += 1);
+            assert!(fuse.lets_through(begin));
+        }
+        // A verdict in between begins the row anew.
+        fuse.mend();
+        for _ in 0..MAX_FAILURES {
+            assert!(fuse.lets_through(begin));
+            fuse.burn(begin, || told += 1);
+        }
+        assert_eq!(told, 1);
+        assert!(fuse.is_blown(begin) && !fuse.lets_through(begin));
+        let later = begin + REST;
+        assert!(!fuse.is_blown(later));
+        assert!(fuse.lets_through(later) && !fuse.lets_through(later));
+        fuse.burn(later, || told += 1);
+        assert_eq!(told, 1);
+        let latest = later + REST;
+        assert!(fuse.lets_through(latest));
+        fuse.mend();
+        assert!(fuse.lets_through(latest) && fuse.lets_through(latest));
     }
 }
