@@ -280,22 +280,35 @@ impl Layers {
             key: key.to_owned(),
             value: shown(key, written.unwrap_or_default()),
             origin: self.origins.get(key).cloned().unwrap_or(Origin::Default),
-            problem: problem.trim().to_owned(),
+            problem: told(key, problem).trim().to_owned(),
         }
     }
 }
 
 /// What an error shows of a value: a secret, or what may be one, it does not.
 fn shown(key: &str, value: String) -> String {
-    if key == "api.keys" {
-        return "***".to_owned();
-    }
-    let key = key.rsplit('.').next().unwrap_or_default();
-    let hides = ["secret", "url", "password", "token", "jwt_keys"];
-    if hides.iter().any(|word| key.contains(word)) {
+    if is_hidden(key) {
         return "***".to_owned();
     }
     value
+}
+
+/// What an error says is wrong. Where the value is of the wrong type, that quotes it.
+fn told<'p>(key: &str, problem: &'p str) -> &'p str {
+    let quotes = problem.starts_with("invalid type") || problem.starts_with("invalid value");
+    match problem.rfind("expected") {
+        Some(expected) if quotes && is_hidden(key) => &problem[expected..],
+        _ => problem,
+    }
+}
+
+fn is_hidden(key: &str) -> bool {
+    if key == "api.keys" {
+        return true;
+    }
+    let key = key.rsplit('.').next().unwrap_or_default();
+    let hides = ["secret", "url", "password", "token", "jwt_keys"];
+    hides.iter().any(|word| key.contains(word))
 }
 
 impl fmt::Display for Origin {

@@ -16,6 +16,7 @@ mod chat_presence;
 mod chat_socketio;
 mod chat_strategies;
 mod config;
+mod config_auth;
 mod crowd;
 mod durable;
 mod environment;
