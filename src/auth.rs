@@ -290,3 +290,47 @@ fn uid(name: Option<&Value>, field: &'static str) -> Result<Uid, Refused> {
         _ => Err(Refused::Field(field)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Auth, Claim};
+    use crate::config;
+    use crate::config::AuthMode;
+    use crate::uid::Uid;
+
+    fn auth(mode: AuthMode) -> Auth {
+        let config = config::Auth {
+            mode,
+            webhook_url: "http://127.0.0.1:1/".to_owned(),
+            ..config::Auth::default()
+        };
+        Auth::new(&config).unwrap()
+    }
+
+    #[test]
+    fn where_it_is_open_anybody_is_anyone_who_can_be_one() {
+        let open = auth(AuthMode::Open);
+        let uid = |claim: &[u8]| open.admit(Claim::of(claim)).now();
+        assert!(open.is_open() && open.max_claim() == Uid::MAX_LEN);
+        assert_eq!(uid("用户".as_bytes()).unwrap().uid.as_str(), "用户");
+        for bad in [&b""[..], &b"\xff"[..], &[b'x'; 1025][..]] {
+            assert_eq!(uid(bad).unwrap_err().code(), "invalid_uid");
+        }
+    }
+
+    #[test]
+    fn only_the_webhook_wants_headers() {
+        for mode in [AuthMode::Open, AuthMode::Signed, AuthMode::Jwt] {
+            assert!(auth(mode).wanted_headers().is_empty());
+        }
+        let webhook = auth(AuthMode::Webhook);
+        assert_eq!(webhook.wanted_headers(), ["cookie", "authorization"]);
+        assert!(!webhook.is_open());
+    }
+
+    #[test]
+    fn a_claim_is_not_shown() {
+        let shown = format!("{:?}", Claim::of(b"hidden"));
+        assert_eq!(shown, "Claim { .. }");
+    }
+}

@@ -108,3 +108,57 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{Request, Response, StatusCode};
+
+    use super::{Bounds, CallError, Client};
+    use crate::auth::stub::{Reply, Stub};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn call(stub: &Stub, time: Duration) -> Result<Response<Bytes>, CallError> {
+        let url = stub.url().parse().unwrap();
+        let client = Client::new(&url, 1, "url").unwrap();
+        let request = Request::get(url).body(Bytes::new()).unwrap();
+        client.call(request, Bounds { bytes: 1000, time }).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_be_as_long_as_its_bound() {
+        let text: &str = Box::leak("x".repeat(1001).into());
+        let stub = Stub::start(Reply::Text(&text[1..])).await;
+        assert_eq!(call(&stub, MINUTE).await.unwrap().body().len(), 1000);
+        stub.answers(Reply::Text(text));
+        let error = call(&stub, MINUTE).await.unwrap_err();
+        assert!(matches!(error, CallError::Body(1000, _)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_given_up_for_its_length() {
+        let stub = Stub::start(Reply::Endless).await;
+        let error = call(&stub, MINUTE).await.unwrap_err();
+        assert!(matches!(error, CallError::Body(1000, _)), "{error:?}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_does_not_come_is_given_up_after_its_time() {
+        let stub = Stub::start(Reply::Silence).await;
+        let time = Duration::from_millis(50);
+        let error = call(&stub, time).await.unwrap_err();
+        assert!(matches!(error, CallError::Slow(_)), "{error:?}");
+        assert_eq!(stub.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_an_answer_like_any_other() {
+        let stub = Stub::start(Reply::Redirect).await;
+        let answer = call(&stub, MINUTE).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FOUND);
+        assert_eq!(stub.count(), 1);
+    }
+}
