@@ -84,7 +84,7 @@ impl App {
         let entrance = Entrance::new(Arc::clone(&auth), Arc::clone(&limits), metrics.clone());
         let gateway = SocketIoGateway::new(&config.socketio, presence, root, &entrance, &metrics);
         let mut listeners = Listeners::bind(&config, gateway.tuning())?;
-        let addresses = listeners.addresses();
+        let addresses = listeners.addresses(&config);
         let websockets = Arc::new(WebsocketEgress::new(metrics.clone()));
         let egresses = vec![gateway.egress(), Arc::clone(&websockets) as Arc<dyn Egress>];
         let hub = Hub::new(egresses, config.recovery);
@@ -140,7 +140,7 @@ impl App {
     /// Which addresses are open.
     #[must_use]
     pub fn addrs(&self) -> Addresses {
-        self.addresses
+        self.addresses.clone()
     }
 
     /// Serves until `shutdown` completes, then stops in order: take in no more pages, send away those
@@ -189,6 +189,9 @@ impl App {
         if let Some(chat) = &self.chat {
             records::start_chat(chat, loops, stop);
         }
+        if let Some(certificate) = self.listeners.certificate.take() {
+            loops.spawn(certificate.watch(stop.clone()));
+        }
         loops.spawn(forget(Arc::clone(&self.hub), stop.clone()));
         let (limits, end) = (Arc::clone(&self.limits), stop.clone());
         loops.spawn(async move { limits.run(end).await });
@@ -205,7 +208,8 @@ impl App {
             let publisher = Publisher::new(hub, backlog.as_ref(), metrics, ingress);
             form::endpoint(publisher, Arc::clone(&self.keys), &config.http)
         };
-        if let Some(listener) = self.listeners.http.take() {
+        let doors = [self.listeners.http.take(), self.listeners.http_unix.take()];
+        for listener in doors.into_iter().flatten() {
             let router = Router::new().fallback_service(form(Ingress::Http));
             pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
         }
@@ -228,7 +232,7 @@ impl App {
             );
             let end = &stop.pushes;
             let ends = end.clone();
-            let serve = move |tcp| text.clone().serve(tcp, ends.clone());
+            let serve = move |socket, peer| text.clone().serve(socket, peer, ends.clone());
             pushes.spawn(listener.accept(serve, end.clone(), pushes.clone()));
         }
         if let Some(port) = self.listeners.udp.take() {
@@ -246,12 +250,16 @@ impl App {
         let Running {
             stop, pages, loops, ..
         } = running;
-        if let Some(listener) = self.listeners.socketio.take() {
-            let service = self.gateway.service();
-            pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
+        let listeners = &mut self.listeners;
+        let doors = [listeners.socketio.take(), listeners.socketio_unix.take()];
+        if doors.iter().any(Option::is_some) {
             loops.spawn(self.gateway.announce(&self.hub, stop.loops.clone()));
             loops.spawn(self.gateway.welcome(stop.loops.clone()));
             loops.spawn(self.gateway.expire(stop.loops.clone()));
+        }
+        for listener in doors.into_iter().flatten() {
+            let service = self.gateway.service();
+            pages.spawn(listener.serve(service, stop.accepting.clone(), pages.clone()));
         }
         let quarters = || Quarters {
             tasks: pages.clone(),

@@ -9,8 +9,10 @@ mod chat;
 mod check;
 mod limits;
 pub mod load;
+mod proxy;
 mod raw;
 mod recovery;
+mod tls;
 mod units;
 
 use std::net::SocketAddr;
@@ -25,8 +27,10 @@ pub use auth::{Auth, AuthMode, JwtKey};
 pub use chat::{Chat, Store, Strategy};
 pub use check::Contradiction;
 pub use limits::Limits;
+pub use proxy::{ForwardedBy, Proxy, Trusted};
 pub use raw::{Matching, Secret, Text, TopicSocket, Topics, Udp, UidSocket, Websocket};
 pub use recovery::{Backlog, Recovery};
+pub use tls::{Tls, TlsListener};
 
 /// The commented example: every key with its default. Printed by `campanile config`.
 pub const EXAMPLE: &str = include_str!("config/example.toml");
@@ -59,6 +63,10 @@ pub struct Config {
     pub store: Store,
     /// What holds for every raw websocket.
     pub websocket: Websocket,
+    /// Which certificate is shown, and where.
+    pub tls: Tls,
+    /// What stands in front of the server.
+    pub proxy: Proxy,
     /// Who may log in.
     pub auth: Auth,
     /// Who may push.
@@ -84,6 +92,11 @@ pub struct SocketIo {
     /// Address for pages; `None` turns the gateway off.
     #[serde(with = "units::listen")]
     pub listen: Option<SocketAddr>,
+    /// A Unix socket for pages that a proxy brings, beside it; empty for none.
+    pub unix: PathBuf,
+    /// Who may connect to it.
+    #[serde(with = "units::mode")]
+    pub unix_mode: u32,
     /// Path of the Socket.IO endpoint; `*` takes any, as the original did.
     pub path: String,
     /// How often a connection is checked for life.
@@ -111,6 +124,11 @@ pub struct Http {
     /// Address for backends; `None` turns the ingress off.
     #[serde(with = "units::listen")]
     pub listen: Option<SocketAddr>,
+    /// A Unix socket for backends on this machine, beside it; empty for none.
+    pub unix: PathBuf,
+    /// Who may connect to it.
+    #[serde(with = "units::mode")]
+    pub unix_mode: u32,
     /// How content is escaped before pages get it.
     pub escape_html: EscapeHtml,
     /// The largest request body.
@@ -243,6 +261,8 @@ impl Default for SocketIo {
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from(([0, 0, 0, 0], 2120))),
+            unix: PathBuf::new(),
+            unix_mode: 0o660,
             path: "*".to_owned(),
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(60),
@@ -259,6 +279,8 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             listen: Some(SocketAddr::from(([127, 0, 0, 1], 2121))),
+            unix: PathBuf::new(),
+            unix_mode: 0o660,
             escape_html: EscapeHtml::Modern,
             max_body: ByteSize::mib(10),
             request_timeout: Duration::from_secs(30),

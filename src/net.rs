@@ -7,12 +7,18 @@ mod acknowledged;
 pub(crate) mod body;
 pub(crate) mod browser;
 mod connection;
+mod door;
 mod first_line;
 mod peer;
+mod preamble;
+mod socket;
+mod tls;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
@@ -20,17 +26,22 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use socket2::{Domain, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::SockRef;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
 pub(crate) use connection::{Connection, Stream, Tap};
-pub(crate) use peer::Peer;
+use door::Door;
+use peer::Introduced;
+pub(crate) use peer::{Peer, Proxies};
+pub(crate) use socket::Socket;
+pub(crate) use tls::Certificate;
 
-/// Connections that may wait to be accepted: a crowd that reconnects at one instant fits.
-const BACKLOG: i32 = 4096;
+/// How long what comes before a connection's first request may take: a proxy's header, and TLS's
+/// handshake.
+const PREPARATION: Duration = Duration::from_secs(10);
 
 /// How long to wait when the process is out of file descriptors before accepting again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -56,40 +67,58 @@ pub(crate) struct Tuning {
     pub(crate) half_close: bool,
 }
 
-/// An open port, not yet served.
+/// An open port or Unix socket, not yet served.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    tcp: TcpListener,
-    address: SocketAddr,
+    door: Door,
     tuning: Tuning,
+    proxies: Arc<Proxies>,
+    certificate: Option<Arc<Certificate>>,
 }
 
 impl Listener {
     /// Opens `address`; port 0 takes a free one.
     pub(crate) fn bind(address: SocketAddr, tuning: Tuning) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        // A restarted server must not wait for the old one's connections to fade.
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        let tcp = TcpListener::from_std(socket.into())?;
-        let address = tcp.local_addr()?;
-        Ok(Self {
-            tcp,
-            address,
-            tuning,
-        })
+        Ok(Self::new(Door::tcp(address)?, tuning))
     }
 
-    /// The address that is open.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// Opens a Unix socket at `path`, whose file gets this mode. It is removed with the listener.
+    pub(crate) fn bind_unix(path: &Path, mode: u32, tuning: Tuning) -> io::Result<Self> {
+        Ok(Self::new(Door::unix(path, mode)?, tuning))
+    }
+
+    fn new(door: Door, tuning: Tuning) -> Self {
+        Self {
+            door,
+            tuning,
+            proxies: Arc::default(),
+            certificate: None,
+        }
+    }
+
+    /// Takes the word of `proxies` on whom they speak for.
+    pub(crate) fn behind(mut self, proxies: &Arc<Proxies>) -> Self {
+        self.proxies = Arc::clone(proxies);
+        self
+    }
+
+    /// Speaks TLS, with this certificate, in [`serve`](Self::serve).
+    pub(crate) fn secured(mut self, certificate: &Arc<Certificate>) -> Self {
+        self.certificate = Some(Arc::clone(certificate));
+        self
+    }
+
+    /// The address that is open; `None` for a Unix socket.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match &self.door {
+            Door::Tcp(_, address) => Some(*address),
+            Door::Unix { .. } => None,
+        }
     }
 
     /// Accepts until `stop`, and serves each connection by HTTP in a task of `tasks` with the
-    /// service that `make_service` gives for it. After `stop` each connection ends once its
-    /// request is answered.
+    /// service that `make_service` gives for it. Each request carries its [`Peer`]. After `stop`
+    /// each connection ends once its request is answered.
     pub(crate) async fn serve<M, S>(
         self,
         make_service: M,
@@ -103,11 +132,17 @@ impl Listener {
             + 'static,
         S::Future: Send,
     {
-        let tuning = self.tuning;
-        let handler = |tcp| {
-            let stream = Stream::new(tcp, tuning.mend_first_line);
-            let service = make_service(stream.connection());
-            serve_connection(stream, service, tuning, stop.clone())
+        let (tuning, proxies) = (self.tuning, Arc::clone(&self.proxies));
+        let certificate = self.certificate.clone();
+        let handler = |socket, peer| {
+            let stream = Stream::new(socket, tuning.mend_first_line);
+            let service = Introduced {
+                service: make_service(stream.connection()),
+                peer,
+                proxies: Arc::clone(&proxies),
+            };
+            let tls = certificate.as_ref().map(|current| current.acceptor());
+            serve_connection((stream, tls), service, tuning, stop.clone())
         };
         self.accept(handler, stop.clone(), tasks).await;
     }
@@ -115,7 +150,7 @@ impl Listener {
     /// Accepts until `stop`, and hands each connection to a task of `tasks` that `handler` makes.
     pub(crate) async fn accept<H, F>(self, handler: H, stop: CancellationToken, tasks: TaskTracker)
     where
-        H: Fn(TcpStream) -> F,
+        H: Fn(Socket, Peer) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         let mut complained: Option<Instant> = None;
@@ -123,12 +158,16 @@ impl Listener {
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                accepted = self.tcp.accept() => accepted,
+                accepted = self.door.accept() => accepted,
             };
             let fault = match accepted {
-                Ok((tcp, _)) => match tune(&tcp, &self.tuning) {
+                Ok((socket, address)) => match tune(&socket, &self.tuning) {
                     Ok(()) => {
-                        tasks.spawn(handler(tcp));
+                        let peer = match address {
+                            Some(address) => self.proxies.peer(address),
+                            None => self.proxies.local_peer(),
+                        };
+                        tasks.spawn(handler(socket, peer));
                         continue;
                     }
                     Err(e) => e,
@@ -136,8 +175,8 @@ impl Listener {
                 Err(e) if is_about_one_connection(&e) => e,
                 Err(e) => {
                     if complained.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
-                        let address = self.address;
-                        tracing::error!(error = %e, %address, "cannot accept connections");
+                        let address = &self.door;
+                        tracing::error!(error = %e, ?address, "cannot accept connections");
                         complained = Some(Instant::now());
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -149,11 +188,34 @@ impl Listener {
     }
 }
 
-async fn serve_connection<S>(stream: Stream, service: S, tuning: Tuning, stop: CancellationToken)
-where
+async fn serve_connection<S>(
+    (mut stream, tls): (Stream, Option<TlsAcceptor>),
+    mut service: Introduced<S>,
+    tuning: Tuning,
+    stop: CancellationToken,
+) where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send,
     S::Future: Send,
 {
+    let is_proxy = service.proxies.protocol && service.peer.is_trusted();
+    if is_proxy || tls.is_some() {
+        let proxies = is_proxy.then_some(&*service.proxies);
+        // In a box, since each page would be larger for it for as long as it is there.
+        let prepared = Box::pin(prepare(stream, tls, service.peer, proxies));
+        let prepared = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            prepared = tokio::time::timeout(PREPARATION, prepared) => prepared,
+        };
+        (stream, service.peer) = match prepared.unwrap_or_else(|late| Err(late.into())) {
+            Ok(prepared) => prepared,
+            Err(e) => {
+                let peer = service.peer.address;
+                tracing::debug!(error = %e, %peer, "connection refused");
+                return;
+            }
+        };
+    }
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(tuning.head_timeout)
@@ -175,13 +237,34 @@ where
     }
 }
 
-fn tune(tcp: &TcpStream, tuning: &Tuning) -> io::Result<()> {
-    let socket = SockRef::from(tcp);
-    socket.set_tcp_nodelay(true)?;
-    #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(tuning.user_timeout))?;
+/// Reads whom a proxy speaks for, if it is one, and shakes hands, where TLS is spoken.
+async fn prepare(
+    stream: Stream,
+    tls: Option<TlsAcceptor>,
+    mut peer: Peer,
+    proxies: Option<&Proxies>,
+) -> io::Result<(Stream, Peer)> {
+    if let Some(proxies) = proxies
+        && let Some(client) = preamble::read(stream.socket()).await?
+    {
+        peer = proxies.peer(client);
+    }
+    let stream = match tls {
+        Some(tls) => stream.secured(&tls).await?,
+        None => stream,
+    };
+    Ok((stream, peer))
+}
+
+fn tune(socket: &Socket, tuning: &Tuning) -> io::Result<()> {
+    let options = SockRef::from(socket);
+    if let Socket::Tcp(_) = socket {
+        options.set_tcp_nodelay(true)?;
+        #[cfg(target_os = "linux")]
+        options.set_tcp_user_timeout(Some(tuning.user_timeout))?;
+    }
     if let Some(bytes) = tuning.send_buffer {
-        socket.set_send_buffer_size(bytes)?;
+        options.set_send_buffer_size(bytes)?;
     }
     Ok(())
 }
@@ -194,4 +277,105 @@ fn is_about_one_connection(e: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionRefused
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use http::{Request, Response};
+    use hyper::body::Incoming;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+
+    use super::{Listener, Peer, Proxies, Tuning};
+    use crate::config::{ForwardedBy, Proxy};
+
+    /// A server that answers whom it takes a request to be from.
+    fn mirror(trusted: &[&str], protocol: bool) -> SocketAddr {
+        let tuning = Tuning {
+            send_buffer: None,
+            user_timeout: Duration::from_secs(30),
+            max_head: 16 * 1024,
+            head_timeout: Duration::from_secs(30),
+            mend_first_line: false,
+            half_close: false,
+        };
+        let trusted = trusted.iter().map(|text| text.parse().unwrap()).collect();
+        let proxies = Arc::new(Proxies::new(&Proxy {
+            trusted,
+            header: ForwardedBy::XForwardedFor,
+            protocol,
+        }));
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)), tuning).unwrap();
+        let listener = listener.behind(&proxies);
+        let address = listener.address().unwrap();
+        let each = |_| {
+            tower::service_fn(async |request: Request<Incoming>| {
+                let peer: &Peer = request.extensions().get().unwrap();
+                Ok(Response::new(Body::from(peer.address.to_string())))
+            })
+        };
+        tokio::spawn(listener.serve(each, CancellationToken::new(), TaskTracker::new()));
+        address
+    }
+
+    /// Whom the server takes requests to be from, one after another on a connection.
+    async fn told(server: SocketAddr, preamble: &str, headers: &[&str]) -> Vec<String> {
+        let mut tcp = TcpStream::connect(server).await.unwrap();
+        tcp.write_all(preamble.as_bytes()).await.unwrap();
+        for (i, header) in headers.iter().enumerate() {
+            let is_last = i + 1 == headers.len();
+            let end = if is_last { "close" } else { "keep-alive" };
+            let line = if header.is_empty() {
+                String::new()
+            } else {
+                format!("X-Forwarded-For: {header}\r\n")
+            };
+            let request = format!("GET / HTTP/1.1\r\nHost: x\r\n{line}Connection: {end}\r\n\r\n");
+            tcp.write_all(request.as_bytes()).await.unwrap();
+        }
+        let mut answers = String::new();
+        // Refused before all was read, a connection ends with a reset.
+        tcp.read_to_string(&mut answers).await.ok();
+        let mut told = Vec::new();
+        for answer in answers.split("HTTP/1.1 ").skip(1) {
+            told.push(answer.split("\r\n\r\n").nth(1).unwrap().to_owned());
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn each_request_tells_whom_it_is_from() {
+        let forged = ["6.6.6.6", "", "6.6.6.6, 7.7.7.7"];
+        let open = mirror(&["10.0.0.0/8"], false);
+        assert_eq!(told(open, "", &forged).await, ["127.0.0.1"; 3]);
+        let behind = mirror(&["127.0.0.1", "10.0.0.0/8"], false);
+        let claims = ["192.0.2.1", "", "6.6.6.6, 192.0.2.2, 10.1.1.1", "nonsense"];
+        let peers = ["192.0.2.1", "127.0.0.1", "192.0.2.2", "127.0.0.1"];
+        assert_eq!(told(behind, "", &claims).await, peers);
+    }
+
+    #[tokio::test]
+    async fn a_proxys_own_header_comes_first() {
+        let behind = mirror(&["127.0.0.1", "10.0.0.0/8"], true);
+        let client = "PROXY TCP4 192.0.2.7 127.0.0.1 4711 80\r\n";
+        // The client itself is not trusted.
+        assert_eq!(
+            told(behind, client, &["6.6.6.6", ""]).await,
+            ["192.0.2.7"; 2]
+        );
+        let proxy = "PROXY TCP4 10.0.0.9 127.0.0.1 4711 80\r\n";
+        let peers = ["192.0.2.9", "10.0.0.9"];
+        assert_eq!(told(behind, proxy, &["192.0.2.9", ""]).await, peers);
+        let unknown = "PROXY UNKNOWN\r\n";
+        let peers = ["192.0.2.9", "127.0.0.1"];
+        assert_eq!(told(behind, unknown, &["192.0.2.9", ""]).await, peers);
+        assert!(told(behind, "", &["192.0.2.9"]).await.is_empty());
+    }
 }

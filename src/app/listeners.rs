@@ -1,14 +1,16 @@
 //! The ports: which are open, and what is said of them at the start.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::config::{AuthMode, Config};
+use crate::config::{AuthMode, Config, Tls, TlsListener};
 use crate::gateway::websocket;
 use crate::ingress::udp::UdpIngress;
-use crate::net::{Listener, Tuning};
+use crate::net::{Certificate, Listener, Proxies, Tuning};
 use crate::web;
 
 /// The largest head of a push: a long message may stand in the query.
@@ -18,7 +20,7 @@ const MAX_PUSH_HEAD: usize = 128 * 1024;
 const PUSH_USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The addresses that an [`App`](crate::app::App) has opened; `None` where a listener is off.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Addresses {
     /// Pages connect here by Socket.IO.
     pub socketio: Option<SocketAddr>,
@@ -38,6 +40,10 @@ pub struct Addresses {
     pub udp: Option<SocketAddr>,
     /// Pages of the chat websocket.
     pub chat: Option<SocketAddr>,
+    /// Pages connect here by Socket.IO, through a proxy on this machine.
+    pub socketio_unix: Option<PathBuf>,
+    /// Backends on this machine push here.
+    pub http_unix: Option<PathBuf>,
 }
 
 /// Open ports, not yet served.
@@ -52,6 +58,10 @@ pub(super) struct Listeners {
     pub(super) topic_socket: Option<Listener>,
     pub(super) udp: Option<UdpIngress>,
     pub(super) chat: Option<Listener>,
+    pub(super) socketio_unix: Option<Listener>,
+    pub(super) http_unix: Option<Listener>,
+    /// What those that speak TLS show.
+    pub(super) certificate: Option<Arc<Certificate>>,
 }
 
 impl Listeners {
@@ -67,21 +77,38 @@ impl Listeners {
             half_close: true,
         };
         let raw = websocket::tuning(&config.websocket);
+        let proxies = Arc::new(Proxies::new(&config.proxy));
+        let behind = |listener: Option<Listener>| listener.map(|open| open.behind(&proxies));
+        let certificate = load(&config.tls)?;
+        let secured = |name, listener: Option<Listener>| match &certificate {
+            Some(shown) if config.tls.is_spoken(name) => listener.map(|open| open.secured(shown)),
+            Some(_) | None => listener,
+        };
+        let (socketio, http) = (&config.socketio, &config.http);
+        let unix = |section, path, mode, tuning| open_unix(section, (path, mode), tuning);
         Ok(Self {
-            socketio: open("socketio", config.socketio.listen, pages)?,
-            http: open("http", config.http.listen, push)?,
+            socketio: secured(
+                TlsListener::SocketIo,
+                behind(open("socketio", socketio.listen, pages)?),
+            ),
+            http: secured(TlsListener::Http, behind(open("http", http.listen, push)?)),
             web: open("web", config.web.listen, push)?,
             admin: open("admin", config.admin.listen, push)?,
-            uid_socket: open("uid_socket", config.uid_socket.listen, raw)?,
+            uid_socket: behind(open("uid_socket", config.uid_socket.listen, raw)?),
             text: open("text", config.text.listen, push)?,
-            topic_socket: open("topic_socket", config.topic_socket.listen, raw)?,
+            topic_socket: behind(open("topic_socket", config.topic_socket.listen, raw)?),
             udp: open_by("udp", config.udp.listen, UdpIngress::bind)?,
-            chat: open("chat", config.chat.listen, raw)?,
+            chat: behind(open("chat", config.chat.listen, raw)?),
+            socketio_unix: behind(unix("socketio", &socketio.unix, socketio.unix_mode, pages)?),
+            http_unix: behind(unix("http", &http.unix, http.unix_mode, push)?),
+            certificate,
         })
     }
 
-    pub(super) fn addresses(&self) -> Addresses {
-        let address = |listener: &Option<Listener>| listener.as_ref().map(Listener::address);
+    pub(super) fn addresses(&self, config: &Config) -> Addresses {
+        let address = |listener: &Option<Listener>| listener.as_ref().and_then(Listener::address);
+        let path =
+            |listener: &Option<Listener>, path: &PathBuf| listener.as_ref().map(|_| path.clone());
         Addresses {
             socketio: address(&self.socketio),
             http: address(&self.http),
@@ -92,6 +119,8 @@ impl Listeners {
             topic_socket: address(&self.topic_socket),
             udp: self.udp.as_ref().map(UdpIngress::address),
             chat: address(&self.chat),
+            socketio_unix: path(&self.socketio_unix, &config.socketio.unix),
+            http_unix: path(&self.http_unix, &config.http.unix),
         }
     }
 }
@@ -111,43 +140,38 @@ impl Addresses {
             (true, false) => "a push takes a key",
             (true, true) => "a push takes a signature",
         };
-        let listeners = [
+        for (listener, address, purpose) in self.purposes() {
+            let Some(address) = address else {
+                tracing::debug!(listener, "off");
+                continue;
+            };
+            let credentials = match listener {
+                "socketio" | "uid_socket" | "chat" => logins,
+                "udp" => asks_of_packets(config),
+                "http" | "text" => pushes,
+                "web" => "",
+                _ => none,
+            };
+            let tls = match listener {
+                "socketio" => config.tls.is_spoken(TlsListener::SocketIo),
+                "http" => config.tls.is_spoken(TlsListener::Http),
+                _ => false,
+            };
+            tracing::info!(listener, %address, purpose, credentials, tls, "listening");
+        }
+        let sockets = [
             (
                 "socketio",
-                self.socketio,
-                "pages connect here by Socket.IO",
+                &self.socketio_unix,
+                "a proxy brings pages here",
                 logins,
             ),
-            ("http", self.http, "backends push here", pushes),
-            ("web", self.web, "the demo page; open it in a browser", ""),
-            ("admin", self.admin, "health and figures", none),
-            (
-                "uid_socket",
-                self.uid_socket,
-                "pages connect here by websocket",
-                logins,
-            ),
-            ("text", self.text, "backends push lines here", pushes),
-            (
-                "topic_socket",
-                self.topic_socket,
-                "pages subscribe to topics here",
-                none,
-            ),
-            (
-                "udp",
-                self.udp,
-                "backends push packets here",
-                asks_of_packets(config),
-            ),
-            ("chat", self.chat, "pages chat here", logins),
+            ("http", &self.http_unix, "backends push here", pushes),
         ];
-        for (listener, address, purpose, credentials) in listeners {
-            match address {
-                Some(address) => {
-                    tracing::info!(listener, %address, purpose, credentials, "listening");
-                }
-                None => tracing::debug!(listener, "off"),
+        for (listener, path, purpose, credentials) in sockets {
+            if let Some(path) = path {
+                let path = path.display();
+                tracing::info!(listener, %path, purpose, credentials, "listening");
             }
         }
         self.warn_of_strangers(config);
@@ -155,6 +179,29 @@ impl Addresses {
             let root = config.web.root.display();
             tracing::warn!(%root, "web.root holds no index.html: there is no demo page to show");
         }
+    }
+
+    /// What each port is for.
+    fn purposes(&self) -> [(&'static str, Option<SocketAddr>, &'static str); 9] {
+        [
+            ("socketio", self.socketio, "pages connect here by Socket.IO"),
+            ("http", self.http, "backends push here"),
+            ("web", self.web, "the demo page; open it in a browser"),
+            ("admin", self.admin, "health and figures"),
+            (
+                "uid_socket",
+                self.uid_socket,
+                "pages connect here by websocket",
+            ),
+            ("text", self.text, "backends push lines here"),
+            (
+                "topic_socket",
+                self.topic_socket,
+                "pages subscribe to topics here",
+            ),
+            ("udp", self.udp, "backends push packets here"),
+            ("chat", self.chat, "pages chat here"),
+        ]
     }
 
     fn warn_of_strangers(&self, config: &Config) {
@@ -189,6 +236,29 @@ fn open(
     tuning: Tuning,
 ) -> anyhow::Result<Option<Listener>> {
     open_by(section, address, |address| Listener::bind(address, tuning))
+}
+
+fn load(tls: &Tls) -> anyhow::Result<Option<Arc<Certificate>>> {
+    if !tls.is_on() {
+        return Ok(None);
+    }
+    let certificate = Certificate::load(&tls.cert, &tls.key)?;
+    Ok(Some(Arc::new(certificate)))
+}
+
+fn open_unix(
+    section: &str,
+    (path, mode): (&Path, u32),
+    tuning: Tuning,
+) -> anyhow::Result<Option<Listener>> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let opened = Listener::bind_unix(path, mode, tuning);
+    let path = path.display();
+    opened
+        .map(Some)
+        .with_context(|| format!("cannot open {section}.unix = {path}"))
 }
 
 fn open_by<T>(

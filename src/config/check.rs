@@ -72,6 +72,7 @@ impl Config {
         self.check_chat()?;
         self.check_auth()?;
         self.check_recovery()?;
+        self.check_doors()?;
         require(
             is_log_level(&self.log.level),
             "log.level",
@@ -104,6 +105,31 @@ impl Config {
             !self.backlog.ttl.is_zero(),
             "backlog.ttl",
             "has to be longer than zero",
+        )
+    }
+
+    fn check_doors(&self) -> Result<(), Contradiction> {
+        let (pages, pushes) = (&self.socketio.unix, &self.http.unix);
+        require(
+            pages != pushes || pages.as_os_str().is_empty(),
+            "http.unix",
+            "is the path of socketio.unix too; each needs its own",
+        )?;
+        let (has_cert, has_key) = (self.tls.is_on(), !self.tls.key.as_os_str().is_empty());
+        require(
+            has_cert || !has_key,
+            "tls.cert",
+            "has to be set where tls.key is",
+        )?;
+        require(
+            has_key || !has_cert,
+            "tls.key",
+            "has to be set where tls.cert is",
+        )?;
+        require(
+            !self.proxy.protocol || !self.proxy.trusted.is_empty(),
+            "proxy.protocol",
+            "has to be false where proxy.trusted names nobody",
         )
     }
 

@@ -1,4 +1,4 @@
-//! How addresses, durations and `escape_html` are written in a configuration.
+//! How addresses, file modes, durations and `escape_html` are written in a configuration.
 
 use bytesize::ByteSize;
 use serde::de::{Error, Unexpected};
@@ -35,6 +35,27 @@ pub(super) mod listen {
         let expected = &"an address with a port, as \"127.0.0.1:2121\", or \"\" for off";
         let invalid = |_| D::Error::invalid_value(Unexpected::Str(&text), expected);
         text.parse().map(Some).map_err(invalid)
+    }
+}
+
+/// `"660"`: a file's mode, in octal.
+pub(super) mod mode {
+    use super::{Deserialize, Deserializer, Error, Serializer, Unexpected};
+
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes a reference"
+    )]
+    pub(crate) fn serialize<S: Serializer>(mode: &u32, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{mode:o}"))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mode = u32::from_str_radix(&text, 8).ok();
+        let expected = &"a file's mode in octal, as \"660\"";
+        let invalid = || D::Error::invalid_value(Unexpected::Str(&text), expected);
+        mode.filter(|mode| *mode <= 0o777).ok_or_else(invalid)
     }
 }
 

@@ -7,8 +7,6 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::api_keys::{Denied, Keys, Rights, Scope};
@@ -16,6 +14,7 @@ use crate::config;
 use crate::hub::Hub;
 use crate::ingress::Reply;
 use crate::metrics::{Ingress, Metrics, Outcome};
+use crate::net::{Peer, Socket};
 use crate::push::Push;
 use line::{InvalidLine, Line, Order};
 
@@ -53,13 +52,13 @@ impl TextIngress {
     }
 
     /// Serves one connection until it ends or `stop`. What has arrived whole is answered first.
-    pub(crate) async fn serve(self, mut tcp: TcpStream, stop: CancellationToken) {
-        if let Err(e) = self.converse(&mut tcp, &stop).await {
-            tracing::debug!(error = %e, "text connection ended early");
+    pub(crate) async fn serve(self, socket: Socket, peer: Peer, stop: CancellationToken) {
+        if let Err(e) = self.converse(&socket, &stop).await {
+            tracing::debug!(error = %e, peer = %peer.address, "text connection ended early");
         }
     }
 
-    async fn converse(&self, tcp: &mut TcpStream, stop: &CancellationToken) -> io::Result<()> {
+    async fn converse(&self, socket: &Socket, stop: &CancellationToken) -> io::Result<()> {
         let mut unread = BytesMut::new();
         let mut replies = Vec::new();
         // Where the search for the next LF goes on: a long line is not searched again and again.
@@ -70,10 +69,10 @@ impl TextIngress {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                ready = tcp.readable() => ready?,
+                ready = socket.readable() => ready?,
             }
             unread.reserve(READ);
-            match tcp.try_read_buf(&mut unread) {
+            match socket.try_read_buf(&mut unread) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
@@ -98,7 +97,7 @@ impl TextIngress {
             searched = unread.len();
             // A backend that has gone without reading its replies is heard to the end.
             if is_heard && !replies.is_empty() {
-                is_heard = tcp.write_all(&replies).await.is_ok();
+                is_heard = socket.write_all(&replies).await.is_ok();
             }
             replies.clear();
             if unread.len() >= self.max_line {

@@ -1,28 +1,34 @@
-//! One TCP connection: the stream that HTTP and websockets run on, and the handle that cuts it.
+//! One connection: the stream that HTTP and websockets run on, and the handle that cuts it.
+
+mod below;
+mod sealed;
 
 use std::fmt::Debug;
-use std::io::{self, IoSlice, Read as _};
-use std::net::Shutdown;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::net::acknowledged;
+use crate::net::acknowledged::Account;
 use crate::net::first_line::{FirstLine, Step};
+use crate::net::socket::Socket;
+use below::Below;
+use sealed::{HELD, Sealed};
 
-/// A TCP stream that can be cut from elsewhere.
+/// A stream that can be cut from elsewhere.
 ///
 /// The stream is shared, rather than split off from its handle, because that is the only way to
 /// reach a connection whose writer is stuck: it is owned by the task that is stuck.
 #[derive(Debug)]
 pub(crate) struct Stream {
     shared: Arc<Shared>,
+    /// Between the socket and us, where it is spoken.
+    tls: Option<Box<TlsStream<Below>>>,
     first_line: Option<FirstLine>,
 }
 
@@ -32,41 +38,58 @@ pub(crate) struct Connection(Weak<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    tcp: TcpStream,
+    socket: Socket,
     tap: OnceLock<Arc<dyn Tap>>,
     /// Nothing is written any more.
     is_closing: AtomicBool,
+    account: Account,
+    /// What is within TLS, where it is spoken.
+    sealed: OnceLock<Box<Sealed>>,
 }
 
-/// Sees what goes over a connection, in order and without gaps.
+/// Sees what goes over a connection, in order and without gaps; within TLS, if that is spoken.
 pub(crate) trait Tap: Debug + Send + Sync {
     /// The next bytes that arrived, before the reader gets them; they may be changed in place.
     fn arrived(&self, bytes: &mut [u8]);
 
-    /// The next bytes that the kernel has taken.
+    /// The next bytes that the kernel has taken, or TLS on their way to it.
     fn wrote(&self, bytes: &[u8]);
 
-    /// The connection is of no more use; so many bytes of what was written had not been
-    /// acknowledged by the peer, if that can be told.
-    fn ended(&self, unacknowledged: Option<u64>);
+    /// The connection is of no more use. The function tells how many bytes of what was written by
+    /// the time that it is called have not been acknowledged by the peer, if that can be told.
+    fn ended(&self, unacknowledged: &dyn Fn() -> Option<u64>);
 }
 
 impl Stream {
     /// `mend_first_line`: see [`FirstLine`].
-    pub(crate) fn new(tcp: TcpStream, mend_first_line: bool) -> Self {
+    pub(crate) fn new(socket: impl Into<Socket>, mend_first_line: bool) -> Self {
         Self {
             shared: Arc::new(Shared {
-                tcp,
+                socket: socket.into(),
                 tap: OnceLock::new(),
                 is_closing: AtomicBool::new(false),
+                account: Account::default(),
+                sealed: OnceLock::new(),
             }),
+            tls: None,
             first_line: mend_first_line.then(FirstLine::default),
         }
     }
 
-    /// The socket, for those who read and write it by themselves.
-    pub(crate) fn tcp(&self) -> &TcpStream {
-        &self.shared.tcp
+    /// Shakes hands: what is read and written from now on is within TLS. Whoever calls it bounds the
+    /// time.
+    pub(super) async fn secured(mut self, acceptor: &TlsAcceptor) -> io::Result<Self> {
+        self.shared.sealed.get_or_init(Box::default);
+        let below = Below(Arc::clone(&self.shared));
+        let mut tls = acceptor.accept(below).await?;
+        tls.get_mut().1.set_buffer_limit(Some(HELD));
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
+    /// The socket, for those who read and write it by themselves. They do not speak TLS.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.shared.socket
     }
 
     /// A handle on it.
@@ -81,12 +104,9 @@ impl Connection {
         if let Some(shared) = self.0.upgrade() {
             // Before the goodbye, which would count as one more byte.
             shared.end();
-            let socket = SockRef::from(&shared.tcp);
-            // What the peer has not got by now it does not get: it is told so by the tap's word,
-            // and must not come in after all. It fails when the peer has gone already, which is
-            // what was wanted.
-            socket.set_linger(Some(Duration::ZERO)).ok();
-            socket.shutdown(Shutdown::Both).ok();
+            // And what the peer has not got by now, as the tap has been told, must not come in
+            // after all.
+            shared.socket.cut();
         }
     }
 
@@ -95,7 +115,7 @@ impl Connection {
     pub(crate) fn close(&self) {
         if let Some(shared) = self.0.upgrade() {
             shared.is_closing.store(true, Ordering::SeqCst);
-            SockRef::from(&shared.tcp).shutdown(Shutdown::Write).ok();
+            shared.socket.finish().ok();
         }
     }
 
@@ -110,7 +130,7 @@ impl Connection {
     /// How many bytes that were written the peer has not acknowledged; `None` when the connection
     /// is closed, or that cannot be told.
     pub(crate) fn unacknowledged(&self) -> Option<u64> {
-        acknowledged::outstanding(&self.0.upgrade()?.tcp)
+        self.0.upgrade()?.unacknowledged()
     }
 
     /// Whether the connection is still open on our side.
@@ -122,7 +142,61 @@ impl Connection {
 impl Shared {
     fn end(&self) {
         if let Some(tap) = self.tap.get() {
-            tap.ended(acknowledged::outstanding(&self.tcp));
+            tap.ended(&|| self.unacknowledged());
+        }
+    }
+
+    /// How many bytes that were written the peer's kernel may not have; never too few. Within TLS,
+    /// what was written there.
+    fn unacknowledged(&self) -> Option<u64> {
+        let outstanding = || self.account.outstanding(&self.socket);
+        match self.sealed.get() {
+            Some(sealed) => sealed.missing(outstanding),
+            None => outstanding(),
+        }
+    }
+
+    /// TLS has taken so many bytes. `is_flushed`: it has handed all to the kernel.
+    fn seals(&self, taken: usize, is_flushed: bool) {
+        if let Some(sealed) = self.sealed.get() {
+            sealed.took(taken, is_flushed);
+        }
+    }
+
+    fn poll_read(&self, cx: &mut Context<'_>, free: &mut [u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_read_ready(cx))?;
+            match self.socket.read_ready(free) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                read => {
+                    if let Socket::Unix(_) = self.socket {
+                        self.account.look(&self.socket);
+                    }
+                    return Poll::Ready(read);
+                }
+            }
+        }
+    }
+
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&Socket) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_write_ready(cx))?;
+            if let Socket::Unix(_) = self.socket {
+                self.account.look(&self.socket);
+            }
+            match write(&self.socket) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                written => {
+                    if let (Socket::Unix(_), Ok(bytes)) = (&self.socket, &written) {
+                        self.account.wrote(*bytes);
+                    }
+                    return Poll::Ready(written);
+                }
+            }
         }
     }
 }
@@ -149,13 +223,9 @@ impl AsyncRead for Stream {
                 }
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.tcp().poll_read_ready(cx))?;
             let free = buf.initialize_unfilled();
-            let arrived = match read_ready(self.tcp(), free) {
-                Ok(n) => &mut free[..n],
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(e) => return Poll::Ready(Err(e)),
-            };
+            let n = ready!(self.poll_read_bytes(cx, free))?;
+            let arrived = &mut free[..n];
             if let Some(line) = &mut self.first_line {
                 match line.take(arrived) {
                     Step::More | Step::Ready => continue,
@@ -165,57 +235,71 @@ impl AsyncRead for Stream {
             if let Some(tap) = self.shared.tap.get() {
                 tap.arrived(arrived);
             }
-            let n = arrived.len();
             buf.advance(n);
             return Poll::Ready(Ok(()));
         }
     }
 }
 
-/// Reads what is there. A short read means that there is no more, and is noted, as tokio's own
-/// `TcpStream` does: the next read then waits for the kernel's word instead of asking for data
-/// that is not there, which would be one more system call a message.
-fn read_ready(tcp: &TcpStream, free: &mut [u8]) -> io::Result<usize> {
-    let mut short = None;
-    let read = tcp.try_io(Interest::READABLE, || {
-        match (&*SockRef::from(tcp)).read(free) {
-            Ok(n) if n > 0 && n < free.len() => {
-                short = Some(n);
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            read => read,
-        }
-    });
-    short.map_or(read, Ok)
-}
-
 impl Stream {
+    fn poll_read_bytes(
+        &mut self,
+        cx: &mut Context<'_>,
+        free: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(tls) = &mut self.tls else {
+            return self.shared.poll_read(cx, free);
+        };
+        let mut buf = ReadBuf::new(free);
+        match ready!(Pin::new(tls.as_mut()).poll_read(cx, &mut buf)) {
+            // Many close without the goodbye of TLS. Neither HTTP nor a websocket takes the end of
+            // the stream for the end of a message.
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
+            Err(e) => Poll::Ready(Err(e)),
+            Ok(()) => Poll::Ready(Ok(buf.filled().len())),
+        }
+    }
+
     fn poll_write_bytes(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
+        write: impl Fn(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let ready = ready!(self.tcp().poll_write_ready(cx));
-            match ready.and_then(|()| write(self.tcp())) {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                // On a websocket a write that fails is not reported: the reader finds the end
-                // instead. engineioxide 0.17.9 forgets to close a session whose very first write
-                // fails, and an Engine.IO 3 session would then stay for ever.
-                Err(_) if self.shared.tap.get().is_some() => {
-                    if !self.shared.is_closing.load(Ordering::SeqCst) {
-                        self.connection().cut();
-                    }
-                    return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        let written = match &mut self.tls {
+            None => ready!(self.shared.poll_write(cx, write)),
+            Some(tls) => {
+                let taken = ready!(Pin::new(tls.as_mut()).poll_write_vectored(cx, bufs));
+                if let Ok(taken) = taken {
+                    let is_flushed = !tls.get_ref().1.wants_write();
+                    self.shared.seals(taken, is_flushed);
                 }
-                Ok(written) => {
-                    self.show(bufs, written);
-                    return Poll::Ready(Ok(written));
-                }
-                Err(e) => return Poll::Ready(Err(e)),
+                taken
+            }
+        };
+        match written {
+            Ok(written) => {
+                self.show(bufs, written);
+                Poll::Ready(Ok(written))
+            }
+            Err(e) => {
+                let all = || bufs.iter().map(|buf| buf.len()).sum();
+                Poll::Ready(self.failed(e).map(|()| all()))
             }
         }
+    }
+
+    /// On a websocket a write that fails is not reported: the reader finds the end instead.
+    /// engineioxide 0.17.9 forgets to close a session whose very first write fails, and an
+    /// Engine.IO 3 session would then stay for ever.
+    fn failed(&self, e: io::Error) -> io::Result<()> {
+        if self.shared.tap.get().is_none() {
+            return Err(e);
+        }
+        if !self.shared.is_closing.load(Ordering::SeqCst) {
+            self.connection().cut();
+        }
+        Ok(())
     }
 
     /// Shows the tap what the kernel has taken of `bufs`.
@@ -233,31 +317,214 @@ impl Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_bytes(cx, &[IoSlice::new(buf)], |tcp| tcp.try_write(buf))
+        self.poll_write_bytes(cx, &[IoSlice::new(buf)], |socket| socket.try_write(buf))
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_bytes(cx, bufs, |tcp| tcp.try_write_vectored(bufs))
+        self.poll_write_bytes(cx, bufs, |socket| socket.try_write_vectored(bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // The kernel has every byte that was written.
-        Poll::Ready(Ok(()))
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(tls) = &mut self.tls else {
+            // The kernel has every byte that was written.
+            return Poll::Ready(Ok(()));
+        };
+        match ready!(Pin::new(tls.as_mut()).poll_flush(cx)) {
+            Ok(()) => {
+                self.shared.seals(0, true);
+                Poll::Ready(Ok(()))
+            }
+            Err(e) => Poll::Ready(self.failed(e)),
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(self.tcp()).shutdown(Shutdown::Write))
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.tls {
+            None => Poll::Ready(self.socket().finish()),
+            Some(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, IoSlice};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::{Stream, Tap};
+
+    /// Counts what is written.
+    #[derive(Debug, Default)]
+    struct Count(AtomicU64);
+
+    impl Tap for Count {
+        fn arrived(&self, _: &mut [u8]) {}
+
+        fn wrote(&self, bytes: &[u8]) {
+            self.0.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        }
+
+        fn ended(&self, _: &dyn Fn() -> Option<u64>) {}
+    }
+
+    fn both_sides() -> (TlsAcceptor, TlsConnector) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(made.cert.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let (server, client) = (Arc::new(server), Arc::new(client));
+        (TlsAcceptor::from(server), TlsConnector::from(client))
+    }
+
+    /// A page whose kernel takes little, and our side of its connection, with little room too.
+    async fn narrow_pair(listener: &TcpListener) -> (TcpStream, TcpStream) {
+        let page = TcpSocket::new_v4().unwrap();
+        page.set_recv_buffer_size(20_000).unwrap();
+        let connecting = page.connect(listener.local_addr().unwrap());
+        let (page, accepted) = tokio::join!(connecting, listener.accept());
+        let accepted = accepted.unwrap().0;
+        let socket = socket2::SockRef::from(&accepted);
+        socket.set_send_buffer_size(20_000).unwrap();
+        (page.unwrap(), accepted)
+    }
+
+    #[tokio::test]
+    async fn what_tls_counts_as_arrived_the_peer_can_read_after_the_cut() -> io::Result<()> {
+        let (acceptor, connector) = both_sides();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let mut all_told = 0;
+        for round in 0..300_usize {
+            let (page, accepted) = narrow_pair(&listener).await;
+            let name = ServerName::try_from("localhost").unwrap();
+            let (page, stream) = tokio::join!(
+                connector.connect(name, page),
+                Stream::new(accepted, false).secured(&acceptor)
+            );
+            let (mut page, mut stream) = (page?, stream?);
+            let count = Arc::new(Count::default());
+            let connection = stream.connection();
+            connection.becomes_websocket(Arc::clone(&count) as Arc<dyn Tap>);
+            // Of all sizes, until no more is taken; the page reads some of it or nothing.
+            let (mut read, mut turns) = (0, 0);
+            let size = 1 + round * 397 % 40_000;
+            let piece = vec![b'x'; size];
+            while turns < 1 + round % 7 {
+                let two = [IoSlice::new(&piece), IoSlice::new(b"and more")];
+                let written = stream.write_vectored(&two).now_or_never();
+                if round % 2 == 0 {
+                    stream.flush().now_or_never();
+                }
+                if written.is_none() || size > 20_000 {
+                    let mut some = vec![0; 1 + round * 7919 % 30_000];
+                    if let Some(n) = page.read(&mut some).now_or_never() {
+                        read += n?;
+                    }
+                    turns += 1;
+                    tokio::task::yield_now().await;
+                }
+            }
+            let written = count.0.load(Ordering::SeqCst);
+            let missing = connection.unacknowledged().unwrap();
+            connection.cut();
+            drop(stream);
+            let mut rest = Vec::new();
+            page.read_to_end(&mut rest).await.ok();
+            let had = (read + rest.len()) as u64;
+            let told = written.saturating_sub(missing);
+            assert!(
+                told <= had,
+                "round {round}: {told} arrived, {had} were there"
+            );
+            all_told += told;
+        }
+        // It is not always told that nothing has arrived.
+        assert!(all_told > 1_000_000, "{all_told}");
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn tls_that_is_flushed_and_acknowledged_misses_nothing() -> io::Result<()> {
+        let (acceptor, connector) = both_sides();
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let (page, accepted) = narrow_pair(&listener).await;
+        let name = ServerName::try_from("localhost").unwrap();
+        let (page, stream) = tokio::join!(
+            connector.connect(name, page),
+            Stream::new(accepted, false).secured(&acceptor)
+        );
+        let (mut page, mut stream) = (page?, stream?);
+        let content = vec![b'x'; 300_000];
+        let (mut read, connection) = (vec![0; content.len()], stream.connection());
+        let writing = async {
+            stream.write_all(&content).await?;
+            stream.flush().await
+        };
+        let (read, written) = tokio::join!(page.read_exact(&mut read), writing);
+        read?;
+        written?;
+        let all = async {
+            while connection.unacknowledged() != Some(0) {
+                tokio::task::yield_now().await;
+            }
+        };
+        let all = tokio::time::timeout(Duration::from_secs(10), all).await;
+        assert!(all.is_ok(), "{:?}", connection.unacknowledged());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_a_unix_socket_threw_away_when_its_peer_closed_is_missing() -> io::Result<()> {
+        for reads in [0, 10, 4000] {
+            let (mut page, ours) = UnixStream::pair()?;
+            let mut stream = Stream::new(ours, false);
+            let connection = stream.connection();
+            stream.write_all(&[b'x'; 1000]).await?;
+            let mut read = vec![0; 1000];
+            page.read_exact(&mut read).await?;
+            assert_eq!(connection.unacknowledged(), Some(0));
+            stream.write_all(&[b'x'; 5000]).await?;
+            let mut read = vec![0; reads];
+            page.read_exact(&mut read).await?;
+            drop(page);
+            let missing = connection.unacknowledged();
+            assert_eq!(missing, Some(5000), "{reads} of them were read");
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap_or(0), 0);
+            assert_eq!(connection.unacknowledged(), Some(5000));
+        }
+        Ok(())
     }
 }

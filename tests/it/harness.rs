@@ -1,9 +1,11 @@
 //! A real server on free ports, and the verbs of a backend that pushes to it.
 
+pub(crate) mod certificate;
 pub(crate) mod chat;
 pub(crate) mod figures;
 pub(crate) mod http;
 pub(crate) mod keeping;
+pub(crate) mod line;
 pub(crate) mod listener;
 pub(crate) mod page;
 pub(crate) mod parcels;
@@ -101,7 +103,7 @@ impl Server {
 
     /// What is open, and where.
     pub(crate) fn addresses(&self) -> Addresses {
-        self.addrs
+        self.addrs.clone()
     }
 
     /// Where pages of the uid websocket connect.

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::eventually;
 use crate::harness::http::Http;
+use crate::harness::line::Door;
 use crate::harness::listener::Listener;
 use crate::harness::page::{DIALECTS, EIO3_WEBSOCKET, EIO4_WEBSOCKET, Page};
 use crate::harness::process::Process;
@@ -213,9 +214,16 @@ impl Random {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_break_all_the_time_lose_nothing_and_repeat_little() {
+    let process = start(&["recovery.rewind=100ms"]).await;
+    let door = process.socketio.into();
+    connections_break_all_the_time(process, &door).await;
+}
+
+/// Pushes by the plain port while the connections of pages that come by `door` break: they lose
+/// nothing, and little is repeated.
+pub(crate) async fn connections_break_all_the_time(mut process: Process, door: &Door) {
     const PLAIN: usize = 8;
     const SINCE: usize = 8;
-    let mut process = start(&["recovery.rewind=100ms"]).await;
     let end = (RATE * SECONDS) as usize;
     let pushed = Arc::new(AtomicUsize::new(0));
     let (mut torn, mut users) = (Vec::new(), Vec::new());
@@ -226,7 +234,7 @@ async fn connections_that_break_all_the_time_lose_nothing_and_repeat_little() {
             _ => (DIALECTS[n % 4], true),
         };
         let uid = format!("torn-{n}");
-        let listener = Listener::comes(process.socketio, dialect, (&uid, says_since)).await;
+        let listener = Listener::comes(door.clone(), dialect, (&uid, says_since)).await;
         torn.push(tokio::spawn(is_torn(listener, end, Arc::clone(&pushed))));
         users.push(format!("to[]={uid}"));
     }

@@ -151,9 +151,10 @@ impl Tap for Wire {
         }
     }
 
-    fn ended(&self, unacknowledged: Option<u64>) {
+    fn ended(&self, unacknowledged: &dyn Fn() -> Option<u64>) {
+        // In this order: what is written in between must not count as arrived.
         let written = self.leaving().frames.written;
-        if let Some(missing) = unacknowledged {
+        if let Some(missing) = unacknowledged() {
             self.end.get_or_init(|| written.saturating_sub(missing));
         }
     }

@@ -186,7 +186,7 @@ impl<P: Protocol> Page<P> {
             End::Left => {
                 writing.push_back(Waiting::from(frame::close(CloseCode::Normal, "")));
                 // It has gone already, or goes now.
-                write(stream.tcp(), &mut writing, &mut written, |_| {}).ok();
+                write(stream.socket(), &mut writing, &mut written, |_| {}).ok();
             }
             End::Close(_, close) => {
                 tracing::debug!(reason = close.reason, "page sent away");
@@ -212,7 +212,7 @@ impl<P: Protocol> Page<P> {
             leaves_by,
             ..
         } = self;
-        let tcp = stream.tcp();
+        let socket = stream.socket();
         let leaves = outbox.is_ending();
         let deadline = leaves.then(|| *leaves_by.get_or_insert(Instant::now() + FAREWELL));
         // Who is sent away has no more say.
@@ -225,10 +225,10 @@ impl<P: Protocol> Page<P> {
             () = until(deadline.map(Instant::into_std)) => {
                 return Err(End::Broken(Reason::Stopped, "no time left for the goodbye"));
             }
-            ready = tcp.writable(), if !written => ready.map_err(|_| broken("not writable"))?,
+            ready = socket.writable(), if !written => ready.map_err(|_| broken("not writable"))?,
             Progress(frames) = protocol.progress(), if written => writing.extend(frames),
             _ = heartbeat.tick() => self.beat(reads)?,
-            ready = tcp.readable(), if reads => {
+            ready = socket.readable(), if reads => {
                 ready.map_err(|_| broken("not readable"))?;
                 self.was_heard = true;
                 self.read()?;
@@ -280,7 +280,7 @@ impl<P: Protocol> Page<P> {
     fn read(&mut self) -> Result<(), End> {
         match self
             .decoder
-            .fill(READ, |room| self.stream.tcp().try_read_buf(room))
+            .fill(READ, |room| self.stream.socket().try_read_buf(room))
         {
             Ok(0) => Err(broken("closed by the page")),
             Ok(_) => Ok(()),
@@ -328,8 +328,8 @@ impl<P: Protocol> Page<P> {
                 let _expected = ledger.leaving().message(length, left.end);
             }
         };
-        let tcp = self.stream.tcp();
-        let written = write(tcp, &mut self.writing, &mut self.written, wrote);
+        let socket = self.stream.socket();
+        let written = write(socket, &mut self.writing, &mut self.written, wrote);
         written.map_err(|_| broken("write failed"))?;
         if let Some(ledger) = ledger {
             let mut leaving = ledger.leaving();

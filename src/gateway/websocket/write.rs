@@ -5,12 +5,10 @@ use std::io::{self, IoSlice};
 use std::time::Duration;
 
 use bytes::Buf as _;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use crate::gateway::websocket::frame;
 use crate::gateway::websocket::outbox::{Close, Waiting};
-use crate::net::Stream;
+use crate::net::{Socket, Stream};
 use crate::record::RecordId;
 
 /// Frames written at a time.
@@ -32,7 +30,7 @@ pub(super) struct Left {
 /// Writes frames until the kernel takes no more; the first may be left in part. `total` counts the
 /// bytes. Tells what has gone out whole.
 pub(super) fn write(
-    tcp: &TcpStream,
+    socket: &Socket,
     frames: &mut VecDeque<Waiting>,
     total: &mut u64,
     mut wrote: impl FnMut(Left),
@@ -43,7 +41,7 @@ pub(super) fn write(
             *slice = IoSlice::new(&frame.frame);
         }
         let count = frames.len().min(WRITE);
-        let mut written = match tcp.try_write_vectored(&slices[..count]) {
+        let mut written = match socket.try_write_vectored(&slices[..count]) {
             Ok(written) => written,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(e) => return Err(e),
@@ -68,11 +66,11 @@ pub(super) fn write(
 }
 
 /// Waits for the page to close its side, so that unread bytes of it do not undo our goodbye.
-pub(super) async fn linger(tcp: &TcpStream) {
-    SockRef::from(tcp).shutdown(std::net::Shutdown::Write).ok();
+pub(super) async fn linger(socket: &Socket) {
+    socket.finish().ok();
     let drained = async {
-        while tcp.readable().await.is_ok() {
-            match tcp.try_read(&mut [0; 512]) {
+        while socket.readable().await.is_ok() {
+            match socket.try_read(&mut [0; 512]) {
                 Ok(0) => return,
                 Err(e) if e.kind() != io::ErrorKind::WouldBlock => return,
                 _ => {}
@@ -85,7 +83,7 @@ pub(super) async fn linger(tcp: &TcpStream) {
 /// Says goodbye to a page, after what is left to write to it; one that does not read gets none.
 pub(super) async fn say_goodbye(stream: &Stream, mut left: VecDeque<Waiting>, close: &Close) {
     left.push_back(Waiting::from(frame::close(close.code, &close.reason)));
-    if write(stream.tcp(), &mut left, &mut 0, |_| {}).is_ok() && left.is_empty() {
-        linger(stream.tcp()).await;
+    if write(stream.socket(), &mut left, &mut 0, |_| {}).is_ok() && left.is_empty() {
+        linger(stream.socket()).await;
     }
 }

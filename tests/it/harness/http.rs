@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
+use crate::harness::line::{Door, Line};
 use crate::harness::within;
 
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Http {
-    pub(crate) tcp: TcpStream,
+    pub(crate) line: Line,
     unread: Vec<u8>,
 }
 
@@ -25,23 +25,27 @@ pub(crate) struct Answer {
 
 impl Http {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        let tcp = within("a TCP connection", TcpStream::connect(address)).await;
-        Self::over(tcp.expect("the port is open"))
+        Self::by(&address.into()).await
     }
 
-    pub(crate) fn over(tcp: TcpStream) -> Self {
-        tcp.set_nodelay(true).ok();
+    pub(crate) async fn by(door: &Door) -> Self {
+        Self::over(within("a connection", door.enter()).await)
+    }
+
+    pub(crate) fn over(line: impl Into<Line>) -> Self {
         Self {
-            tcp,
+            line: line.into(),
             unread: Vec::new(),
         }
     }
 
     /// Sends bytes; that the server may have closed the connection shows in the answer.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        within("room to send", self.tcp.write_all(bytes.as_ref()))
-            .await
-            .ok();
+        let sent = async {
+            self.line.write_all(bytes.as_ref()).await.ok();
+            self.line.flush().await.ok();
+        };
+        within("room to send", sent).await;
     }
 
     pub(crate) async fn post(&mut self, target: &str, content_type: &str, body: &[u8]) {
@@ -60,7 +64,7 @@ impl Http {
 
     /// Ends the sending side; answers can still be read.
     pub(crate) async fn finish_sending(&mut self) {
-        self.tcp.shutdown().await.expect("the connection is open");
+        self.line.shutdown().await.expect("the connection is open");
     }
 
     /// The next answer, with its body.
@@ -161,7 +165,7 @@ impl Http {
     }
 
     async fn read_more(&mut self) -> bool {
-        let read = self.tcp.read_buf(&mut self.unread).await;
+        let read = self.line.read_buf(&mut self.unread).await;
         read.is_ok_and(|n| n > 0)
     }
 }

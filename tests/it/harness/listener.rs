@@ -1,10 +1,9 @@
 //! A page that comes back whenever its connection ends, and holds what it gets to the numbers that
 //! were pushed: 0, 1, 2, and so on.
 
-use std::net::SocketAddr;
-
 use serde_json::Value;
 
+use crate::harness::line::Door;
 use crate::harness::page::{Dialect, Page};
 use crate::harness::recovery::message;
 use crate::harness::within;
@@ -12,7 +11,7 @@ use crate::harness::within;
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    address: SocketAddr,
+    door: Door,
     dialect: Dialect,
     pub(crate) uid: String,
     /// Whether it says up to which it has everything. Then it gets each number once.
@@ -32,10 +31,10 @@ pub(crate) struct Listener {
 
 impl Listener {
     /// A page that has logged in.
-    pub(crate) async fn comes(address: SocketAddr, dialect: Dialect, who: (&str, bool)) -> Self {
+    pub(crate) async fn comes(door: impl Into<Door>, dialect: Dialect, who: (&str, bool)) -> Self {
         let (uid, says_since) = who;
         let mut new = Self {
-            address,
+            door: door.into(),
             dialect,
             uid: uid.to_owned(),
             says_since,
@@ -81,7 +80,11 @@ impl Listener {
 
     /// False when it is cut before it is logged in.
     async fn comes_back(&mut self) -> bool {
-        let mut page = within("the connect", Page::connect(self.address, self.dialect)).await;
+        let mut page = within(
+            "the connect",
+            Page::connect(self.door.clone(), self.dialect),
+        )
+        .await;
         let login = format!(r#"427["login",{}]"#, self.claim());
         if !page.tries_to_send(&[&login]).await {
             return false;

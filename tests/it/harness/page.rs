@@ -2,16 +2,15 @@
 //! 3.x/4.x (Engine.IO 4) speak it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::harness::http::Http;
+use crate::harness::line::{Door, Line};
 use crate::harness::within;
 
 /// What a page speaks.
@@ -48,7 +47,7 @@ pub(crate) struct Page {
 
 #[derive(Debug)]
 enum Wire {
-    Websocket(Box<WebSocketStream<TcpStream>>),
+    Websocket(Box<WebSocketStream<Line>>),
     Polling { http: Http, target: String },
 }
 
@@ -89,16 +88,16 @@ impl Dialect {
 
 impl Page {
     /// Connects as far as the namespace.
-    pub(crate) async fn connect(address: SocketAddr, dialect: Dialect) -> Self {
-        let tcp = TcpStream::connect(address).await.expect("the port is open");
-        let mut page = Self::open(tcp, dialect).await;
+    pub(crate) async fn connect(door: impl Into<Door>, dialect: Dialect) -> Self {
+        let line = door.into().enter().await;
+        let mut page = Self::open(line, dialect).await;
         page.joins().await;
         page
     }
 
     /// Opens the transport and no more.
-    pub(crate) async fn open(tcp: TcpStream, dialect: Dialect) -> Self {
-        tcp.set_nodelay(true).ok();
+    pub(crate) async fn open(line: impl Into<Line>, dialect: Dialect) -> Self {
+        let line = line.into();
         let wire = if dialect.polling {
             let base = dialect.target();
             // The text form, which old clients ask for where they cannot read bytes.
@@ -107,11 +106,11 @@ impl Page {
             } else {
                 base
             };
-            let http = Http::over(tcp);
+            let http = Http::over(line);
             Wire::Polling { http, target }
         } else {
             let url = format!("ws://localhost{}", dialect.target());
-            let (websocket, _) = client_async(url, tcp).await.expect("a websocket opens");
+            let (websocket, _) = client_async(url, line).await.expect("a websocket opens");
             Wire::Websocket(Box::new(websocket))
         };
         Self {
@@ -223,7 +222,7 @@ impl Page {
         let Wire::Polling { http, .. } = &mut self.wire else {
             panic!("a websocket has one connection");
         };
-        let address = http.tcp.peer_addr().expect("it was connected");
+        let address = http.line.peer_addr().expect("it was connected");
         *http = Http::open(address).await;
     }
 
@@ -348,7 +347,7 @@ impl Page {
 
     /// Leaves without a word, by a reset instead of the usual goodbye of TCP.
     pub(crate) fn resets(self) {
-        SockRef::from(self.tcp())
+        SockRef::from(self.line())
             .set_linger(Some(Duration::ZERO))
             .expect("a socket can be told not to linger");
     }
@@ -366,10 +365,10 @@ impl Page {
         }
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn line(&self) -> &Line {
         match &self.wire {
             Wire::Websocket(websocket) => websocket.get_ref(),
-            Wire::Polling { http, .. } => &http.tcp,
+            Wire::Polling { http, .. } => &http.line,
         }
     }
 }

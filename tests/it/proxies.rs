@@ -1,0 +1,78 @@
+//! Proxies in front of the server, and those who only say that they are one. Whom a request is from
+//! is looked at beside the code, in `net`.
+
+use campanile::config::Trusted;
+
+use crate::harness::Server;
+use crate::harness::http::Http;
+use crate::harness::page::{DIALECTS, Page};
+
+const V1: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n";
+const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\xC0\0\x02\x07\x0A\0\0\x01\x12\x67\0\x50";
+const PUSH: &[u8] = b"GET /?type=publish&to=alice&content=hi HTTP/1.1\r\nHost: x\r\n\r\n";
+
+fn server(trusted: &str) -> Server {
+    Server::start_with(|config| {
+        let trusted: Result<Trusted, _> = trusted.parse();
+        config.proxy.trusted = vec![trusted.expect("a network")];
+        config.proxy.protocol = true;
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_begins_with_the_proxy_protocol() {
+    let server = server("127.0.0.0/8");
+    for header in [V1, V2] {
+        let mut http = Http::open(server.http()).await;
+        for piece in header.chunks(5) {
+            http.send(piece).await;
+        }
+        for _ in 0..2 {
+            http.send(PUSH).await;
+            assert_eq!(http.answer().await.text(), "offline");
+        }
+        for dialect in DIALECTS {
+            let mut http = Http::open(server.socketio()).await;
+            http.send(header).await;
+            let mut page = Page::open(http.line, dialect).await;
+            page.joins().await;
+            page.logs_in("alice").await;
+            page.leaves().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trusted_proxy_that_does_not_is_shown_out_unheard() {
+    let server = server("127.0.0.1");
+    for garbage in [
+        PUSH,
+        b"PROXY TCP4 nonsense\r\nGET / HTTP/1.1\r\n\r\n",
+        &[b"PROXY TCP4 ", &[b'1'; 4096][..]].concat(),
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xFF\xFF",
+        b"PRO",
+    ] {
+        for address in [server.http(), server.socketio()] {
+            let mut http = Http::open(address).await;
+            http.send(garbage).await;
+            http.finish_sending().await;
+            http.ends().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_anybody_else_a_proxys_header_is_no_request() {
+    let server = server("10.0.0.0/8");
+    for header in [V1, V2] {
+        let mut http = Http::open(server.http()).await;
+        http.send([header, PUSH].concat()).await;
+        assert_eq!(http.answer().await.status, 400);
+    }
+    let mut http = Http::open(server.http()).await;
+    http.send(PUSH).await;
+    assert_eq!(http.answer().await.text(), "offline");
+    let mut page = server.login("alice").await;
+    assert_eq!(server.push("alice", "hi").await, "ok");
+    page.receives("hi").await;
+}
