@@ -6,7 +6,7 @@
 
 CLIENTS := tests/clients
 BIN := target/release/campanile
-DEBIAN := curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql
+DEBIAN := curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql nginx-light
 
 .PHONY: run test bench build tools lint rust-test client-test conformance budgets clean
 
@@ -47,7 +47,8 @@ budgets: build $(CLIENTS)/node_modules
 # Installed once; nothing is fetched when all of it is there.
 tools:
 	@if ! command -v curl >/dev/null || ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
-	  || ! fc-list 2>/dev/null | grep -qi wqy || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then \
+	  || ! fc-list 2>/dev/null | grep -qi wqy || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+	  || ! test -x /usr/sbin/nginx; then \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(DEBIAN); \
 	fi
 

@@ -27,6 +27,7 @@ mod harness;
 mod hostile;
 mod layers;
 mod login;
+mod nginx;
 mod origins;
 mod php;
 mod presence;
