@@ -83,7 +83,7 @@ impl App {
         let auth = Arc::new(Auth::new(&config.auth)?);
         let entrance = Entrance::new(Arc::clone(&auth), Arc::clone(&limits), metrics.clone());
         let gateway = SocketIoGateway::new(&config.socketio, presence, root, &entrance, &metrics);
-        let mut listeners = Listeners::bind(&config, gateway.tuning())?;
+        let mut listeners = Listeners::bind(&config, gateway.tuning(), &limits)?;
         let addresses = listeners.addresses(&config);
         let websockets = Arc::new(WebsocketEgress::new(metrics.clone()));
         let egresses = vec![gateway.egress(), Arc::clone(&websockets) as Arc<dyn Egress>];
@@ -232,7 +232,7 @@ impl App {
             );
             let end = &stop.pushes;
             let ends = end.clone();
-            let serve = move |socket, peer| text.clone().serve(socket, peer, ends.clone());
+            let serve = move |accepted| text.clone().serve(accepted, ends.clone());
             pushes.spawn(listener.accept(serve, end.clone(), pushes.clone()));
         }
         if let Some(port) = self.listeners.udp.take() {

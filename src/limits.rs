@@ -63,12 +63,14 @@ impl Limits {
         })
     }
 
-    /// A page's connection has been accepted; it counts until the seat is dropped.
+    /// A page's connection has been accepted; it counts until the seat is dropped. `None` is a proxy,
+    /// which brings any number of them.
     ///
     /// # Errors
     /// When there are too many.
-    pub fn page_connects(&self, peer: IpAddr) -> Result<Seat, Over> {
-        self.count(self.doors.page(self.peer(peer)))
+    pub fn page_connects(&self, peer: Option<IpAddr>) -> Result<Seat, Over> {
+        let peer = peer.and_then(|peer| self.peer(peer));
+        self.count(self.doors.page(peer))
     }
 
     /// A publisher's connection has been accepted; it counts until the seat is dropped.
@@ -295,9 +297,11 @@ mod tests {
             limits.connections = 1;
             limits.reserve = 4;
         });
-        let page = limits.page_connects(ip("127.0.0.1")).expect("the first");
+        let page = limits
+            .page_connects(Some(ip("127.0.0.1")))
+            .expect("the first");
         assert_eq!(
-            limits.page_connects(ip("192.0.2.7")).err(),
+            limits.page_connects(Some(ip("192.0.2.7"))).err(),
             Some(Over(Limit::Connections))
         );
         let seats = [(); 2].map(|()| limits.publisher_connects());
@@ -307,7 +311,7 @@ mod tests {
             Some(Over(Limit::PushConnections))
         );
         drop((page, seats));
-        assert!(limits.page_connects(ip("192.0.2.7")).is_ok());
+        assert!(limits.page_connects(Some(ip("192.0.2.7"))).is_ok());
         assert!(limits.publisher_connects().is_ok());
     }
 

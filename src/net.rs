@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
+use crate::limits::{Limits, Over, Seat};
 pub(crate) use connection::{Connection, Stream, Tap};
 use door::Door;
 use peer::Introduced;
@@ -74,7 +75,30 @@ pub(crate) struct Listener {
     tuning: Tuning,
     proxies: Arc<Proxies>,
     certificate: Option<Arc<Certificate>>,
+    guests: Option<Guests>,
 }
+
+/// Against whose limits a listener's connections count.
+#[derive(Debug, Clone)]
+pub(crate) enum Guests {
+    /// Those of pages.
+    Pages(Arc<Limits>),
+    /// Those of publishers.
+    Publishers(Arc<Limits>),
+}
+
+/// A connection that has just been accepted.
+pub(crate) struct Accepted {
+    pub(crate) socket: Socket,
+    pub(crate) peer: Peer,
+    /// Keep it for as long as the connection is there.
+    pub(crate) seat: Option<Seat>,
+}
+
+/// What a peer is told for whom there is no place, before it is heard.
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: text/plain\r\n\
+    content-length: 22\r\nconnection: close\r\n\r\ntoo many connections\r\n";
 
 impl Listener {
     /// Opens `address`; port 0 takes a free one.
@@ -93,7 +117,14 @@ impl Listener {
             tuning,
             proxies: Arc::default(),
             certificate: None,
+            guests: None,
         }
+    }
+
+    /// Counts its connections.
+    pub(crate) fn limited(mut self, guests: Guests) -> Self {
+        self.guests = Some(guests);
+        self
     }
 
     /// Takes the word of `proxies` on whom they speak for.
@@ -134,8 +165,11 @@ impl Listener {
     {
         let (tuning, proxies) = (self.tuning, Arc::clone(&self.proxies));
         let certificate = self.certificate.clone();
-        let handler = |socket, peer| {
+        let handler = |Accepted { socket, peer, seat }| {
             let stream = Stream::new(socket, tuning.mend_first_line);
+            if let Some(seat) = seat {
+                stream.holds(seat);
+            }
             let service = Introduced {
                 service: make_service(stream.connection()),
                 peer,
@@ -150,7 +184,7 @@ impl Listener {
     /// Accepts until `stop`, and hands each connection to a task of `tasks` that `handler` makes.
     pub(crate) async fn accept<H, F>(self, handler: H, stop: CancellationToken, tasks: TaskTracker)
     where
-        H: Fn(Socket, Peer) -> F,
+        H: Fn(Accepted) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
         let mut complained: Option<Instant> = None;
@@ -167,7 +201,12 @@ impl Listener {
                             Some(address) => self.proxies.peer(address),
                             None => self.proxies.local_peer(),
                         };
-                        tasks.spawn(handler(socket, peer));
+                        match self.seat(peer) {
+                            Ok(seat) => {
+                                tasks.spawn(handler(Accepted { socket, peer, seat }));
+                            }
+                            Err(over) => self.refuse(&socket, peer, over),
+                        }
                         continue;
                     }
                     Err(e) => e,
@@ -184,6 +223,29 @@ impl Listener {
                 }
             };
             tracing::debug!(error = %fault, "connection lost before it was served");
+        }
+    }
+}
+
+impl Listener {
+    fn seat(&self, peer: Peer) -> Result<Option<Seat>, Over> {
+        let seat = match &self.guests {
+            None => return Ok(None),
+            Some(Guests::Publishers(limits)) => limits.publisher_connects(),
+            Some(Guests::Pages(limits)) => {
+                let address = (!peer.is_trusted()).then_some(peer.address);
+                limits.page_connects(address)
+            }
+        };
+        seat.map(Some)
+    }
+
+    /// Says so in a word, if the kernel takes it, and hangs up.
+    fn refuse(&self, socket: &Socket, peer: Peer, over: Over) {
+        tracing::debug!(peer = %peer.address, limit = over.code(), "connection refused");
+        if self.certificate.is_none() {
+            socket.try_write(FULL).ok();
+            socket.finish().ok();
         }
     }
 }

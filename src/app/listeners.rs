@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use crate::config::{AuthMode, Config, Tls, TlsListener};
 use crate::gateway::websocket;
 use crate::ingress::udp::UdpIngress;
-use crate::net::{Certificate, Listener, Proxies, Tuning};
+use crate::limits::Limits;
+use crate::net::{Certificate, Guests, Listener, Proxies, Tuning};
 use crate::web;
 
 /// The largest head of a push: a long message may stand in the query.
@@ -66,7 +67,11 @@ pub(super) struct Listeners {
 
 impl Listeners {
     /// Opens what `config` wants; `pages` is how Socket.IO's connections are treated.
-    pub(super) fn bind(config: &Config, pages: Tuning) -> anyhow::Result<Self> {
+    pub(super) fn bind(
+        config: &Config,
+        pages: Tuning,
+        limits: &Arc<Limits>,
+    ) -> anyhow::Result<Self> {
         let push = Tuning {
             send_buffer: None,
             user_timeout: PUSH_USER_TIMEOUT,
@@ -79,6 +84,12 @@ impl Listeners {
         let raw = websocket::tuning(&config.websocket);
         let proxies = Arc::new(Proxies::new(&config.proxy));
         let behind = |listener: Option<Listener>| listener.map(|open| open.behind(&proxies));
+        let pages_in = |listener: Option<Listener>| {
+            behind(listener).map(|open| open.limited(Guests::Pages(Arc::clone(limits))))
+        };
+        let pushes_in = |listener: Option<Listener>| {
+            listener.map(|open| open.limited(Guests::Publishers(Arc::clone(limits))))
+        };
         let certificate = load(&config.tls)?;
         let secured = |name, listener: Option<Listener>| match &certificate {
             Some(shown) if config.tls.is_spoken(name) => listener.map(|open| open.secured(shown)),
@@ -89,18 +100,21 @@ impl Listeners {
         Ok(Self {
             socketio: secured(
                 TlsListener::SocketIo,
-                behind(open("socketio", socketio.listen, pages)?),
+                pages_in(open("socketio", socketio.listen, pages)?),
             ),
-            http: secured(TlsListener::Http, behind(open("http", http.listen, push)?)),
+            http: secured(
+                TlsListener::Http,
+                pushes_in(behind(open("http", http.listen, push)?)),
+            ),
             web: open("web", config.web.listen, push)?,
             admin: open("admin", config.admin.listen, push)?,
-            uid_socket: behind(open("uid_socket", config.uid_socket.listen, raw)?),
-            text: open("text", config.text.listen, push)?,
-            topic_socket: behind(open("topic_socket", config.topic_socket.listen, raw)?),
+            uid_socket: pages_in(open("uid_socket", config.uid_socket.listen, raw)?),
+            text: pushes_in(open("text", config.text.listen, push)?),
+            topic_socket: pages_in(open("topic_socket", config.topic_socket.listen, raw)?),
             udp: open_by("udp", config.udp.listen, UdpIngress::bind)?,
-            chat: behind(open("chat", config.chat.listen, raw)?),
-            socketio_unix: behind(unix("socketio", &socketio.unix, socketio.unix_mode, pages)?),
-            http_unix: behind(unix("http", &http.unix, http.unix_mode, push)?),
+            chat: pages_in(open("chat", config.chat.listen, raw)?),
+            socketio_unix: pages_in(unix("socketio", &socketio.unix, socketio.unix_mode, pages)?),
+            http_unix: pushes_in(behind(unix("http", &http.unix, http.unix_mode, push)?)),
             certificate,
         })
     }

@@ -14,7 +14,7 @@ use crate::config;
 use crate::hub::Hub;
 use crate::ingress::Reply;
 use crate::metrics::{Ingress, Metrics, Outcome};
-use crate::net::{Peer, Socket};
+use crate::net::{Accepted, Socket};
 use crate::push::Push;
 use line::{InvalidLine, Line, Order};
 
@@ -52,7 +52,12 @@ impl TextIngress {
     }
 
     /// Serves one connection until it ends or `stop`. What has arrived whole is answered first.
-    pub(crate) async fn serve(self, socket: Socket, peer: Peer, stop: CancellationToken) {
+    pub(crate) async fn serve(self, accepted: Accepted, stop: CancellationToken) {
+        let Accepted {
+            socket,
+            peer,
+            seat: _seat,
+        } = accepted;
         if let Err(e) = self.converse(&socket, &stop).await {
             tracing::debug!(error = %e, peer = %peer.address, "text connection ended early");
         }

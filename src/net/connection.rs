@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::limits::Seat;
 use crate::net::acknowledged::Account;
 use crate::net::first_line::{FirstLine, Step};
 use crate::net::socket::Socket;
@@ -43,6 +44,8 @@ struct Shared {
     /// Nothing is written any more.
     is_closing: AtomicBool,
     account: Account,
+    /// By which it counts against the limits.
+    seat: OnceLock<Seat>,
     /// What is within TLS, where it is spoken.
     sealed: OnceLock<Box<Sealed>>,
 }
@@ -69,11 +72,17 @@ impl Stream {
                 tap: OnceLock::new(),
                 is_closing: AtomicBool::new(false),
                 account: Account::default(),
+                seat: OnceLock::new(),
                 sealed: OnceLock::new(),
             }),
             tls: None,
             first_line: mend_first_line.then(FirstLine::default),
         }
+    }
+
+    /// Counts against the limits for as long as the connection is there.
+    pub(super) fn holds(&self, seat: Seat) {
+        self.shared.seat.set(seat).ok();
     }
 
     /// Shakes hands: what is read and written from now on is within TLS. Whoever calls it bounds the
