@@ -2,9 +2,14 @@
 //! is looked at beside the code, in `net`.
 
 use campanile::config::Trusted;
+use campanile::config::load::{Sources, load};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::harness::Server;
+use crate::harness::certificate::Pair;
 use crate::harness::http::Http;
+use crate::harness::line::Line;
 use crate::harness::page::{DIALECTS, Page};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n";
@@ -75,4 +80,66 @@ async fn from_anybody_else_a_proxys_header_is_no_request() {
     let mut page = server.login("alice").await;
     assert_eq!(server.push("alice", "hi").await, "ok");
     page.receives("hi").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxys_header_comes_before_the_handshake_of_tls() {
+    let (folder, pair) = (tempfile::tempdir().expect("a folder"), Pair::new());
+    let (cert, key) = pair.write(folder.path());
+    let server = Server::start_with(|config| {
+        (config.tls.cert, config.tls.key) = (cert, key);
+        config.proxy.trusted = vec!["127.0.0.1".parse().expect("an address")];
+        config.proxy.protocol = true;
+    });
+    for header in [V1, V2] {
+        let mut tcp = TcpStream::connect(server.http()).await.expect("it is open");
+        tcp.write_all(header).await.expect("sent");
+        let line = Line::secured(tcp, &pair.connector()).await;
+        let mut http = Http::over(line.expect("hands are shaken"));
+        http.send(PUSH).await;
+        assert_eq!(http.answer().await.text(), "offline");
+    }
+}
+
+#[test]
+fn a_mistake_about_who_may_come_and_how_is_told_with_its_key() {
+    for (flags, words) in [
+        (
+            &["proxy.trusted=[\"10.0.0.0/33\"]"][..],
+            &["proxy.trusted", "10.0.0.0/33"][..],
+        ),
+        (
+            &["proxy.trusted=[\"nginx\"]"],
+            &["proxy.trusted", "nginx", "unix"],
+        ),
+        (
+            &["proxy.header=x-real-ip"],
+            &["proxy.header", "x-real-ip", "x-forwarded-for"],
+        ),
+        (
+            &["proxy.protocol=true"],
+            &["proxy.protocol", "proxy.trusted"],
+        ),
+        (&["tls.cert=c.pem"], &["tls.key", "tls.cert"]),
+        (&["tls.key=k.pem"], &["tls.cert", "tls.key"]),
+        (
+            &["tls.listeners=[\"udp\"]"],
+            &["tls.listeners", "udp", "socketio"],
+        ),
+        (&["http.unix_mode=rw"], &["http.unix_mode", "rw", "octal"]),
+        (&["http.unix_mode=1777"], &["http.unix_mode", "1777"]),
+        (
+            &["http.unix=s", "socketio.unix=s"],
+            &["http.unix", "socketio.unix"],
+        ),
+    ] {
+        let sources = Sources {
+            flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
+            ..Sources::default()
+        };
+        let told = load(&sources).expect_err("a mistake").to_string();
+        for word in words {
+            assert!(told.contains(word), "{word} is not in {told}");
+        }
+    }
 }

@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use campanile::config::TlsListener;
 use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::version::{TLS12, TLS13};
 
 use crate::harness::certificate::Pair;
 use crate::harness::http::Http;
@@ -77,6 +80,75 @@ async fn pages_connect_and_backends_push_by_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn old_and_new_versions_are_spoken_and_http_1_on_them() {
+    let (folder, pair) = a_certificate();
+    let server = server(folder.path());
+    for version in [&TLS12, &TLS13] {
+        let connector = |protocols: &[&[u8]]| {
+            pair.connector_with(&[version], |config| {
+                config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            })
+        };
+        for protocols in [&[][..], &[b"h2", &b"http/1.1"[..]], &[b"http/1.1"]] {
+            let door = Door::Tls(server.http(), connector(protocols));
+            let mut http = Http::by(&door).await;
+            assert_eq!(pushes(&mut http, "alice", "hi").await, "offline");
+        }
+        let tcp = TcpStream::connect(server.http()).await;
+        let only_2 = connector(&[b"h2".as_slice()]);
+        let refused = Line::secured(tcp.expect("the port is open"), &only_2).await;
+        refused.expect_err("HTTP/2 is not spoken");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_stops_reading_is_cut_by_tls_and_delays_nobody() {
+    let (folder, pair) = a_certificate();
+    let server = Server::start_with(|config| {
+        config.tls.cert = folder.path().join("cert.pem");
+        config.tls.key = folder.path().join("key.pem");
+        config.tls.listeners = vec![TlsListener::SocketIo];
+        config.socketio.max_queue = 64;
+    });
+    let tcp = narrow_connection(server.socketio()).await;
+    let line = Line::secured(tcp, &pair.connector()).await;
+    let mut stalled = Page::open(line.expect("hands are shaken"), EIO4_WEBSOCKET).await;
+    stalled.joins().await;
+    stalled.logs_in("stalled").await;
+    let door = Door::Tls(server.socketio(), pair.connector());
+    let mut honest = Page::connect(door, EIO4_WEBSOCKET).await;
+    honest.logs_in("honest").await;
+    let long = "x".repeat(5000);
+    let pushing = async { while server.push("stalled", &long).await == "ok" {} };
+    within("the page to be cut", pushing).await;
+    assert_eq!(server.push("honest", "hi").await, "ok");
+    honest.receives("hi").await;
+    stalled.is_disconnected().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_sends_pages_away_by_tls_and_waits_for_nobody() {
+    let (folder, pair) = a_certificate();
+    let mut process = process(folder.path(), &[PAGES_ONLY]).await;
+    let door = Door::Tls(process.socketio, pair.connector());
+    let mut pages = Vec::new();
+    for dialect in [EIO3_WEBSOCKET, EIO4_WEBSOCKET] {
+        let mut page = Page::connect(door.clone(), dialect).await;
+        page.logs_in("alice").await;
+        pages.push(page);
+    }
+    // One that is still shaking hands.
+    let silent = Http::open(process.socketio).await;
+    process.signal("TERM").await;
+    for page in &mut pages {
+        page.is_disconnected().await;
+    }
+    process.logs("stopped").await;
+    assert!(process.ends().await.success());
+    drop(silent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_does_not_speak_tls_is_shown_out() {
     let (folder, pair) = a_certificate();
     let server = server(folder.path());
@@ -95,7 +167,7 @@ async fn whoever_does_not_speak_tls_is_shown_out() {
         }
     }
     // A client that trusts somebody else goes away by itself.
-    let tcp = tokio::net::TcpStream::connect(server.http()).await;
+    let tcp = TcpStream::connect(server.http()).await;
     let stranger = Pair::new().connector();
     let refused = Line::secured(tcp.expect("the port is open"), &stranger).await;
     refused.expect_err("not trusted");
@@ -164,7 +236,7 @@ async fn a_new_certificate_is_shown_to_new_connections_and_costs_no_old_one() {
     new.write(folder.path());
     let connector = new.connector();
     eventually("the new certificate to be shown", async || {
-        let tcp = tokio::net::TcpStream::connect(address).await;
+        let tcp = TcpStream::connect(address).await;
         let tcp = tcp.expect("the port is open");
         Line::secured(tcp, &connector).await.is_ok()
     })

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{
+    ClientConfig, DEFAULT_VERSIONS, RootCertStore, SupportedProtocolVersion,
+};
 
 /// A certificate for `localhost`, and its key.
 #[derive(Debug)]
@@ -37,14 +39,24 @@ impl Pair {
 
     /// A client that trusts this one and no other.
     pub(crate) fn connector(&self) -> TlsConnector {
+        self.connector_with(DEFAULT_VERSIONS, |_| {})
+    }
+
+    /// The same, which speaks these versions of TLS, and differs as `change` says.
+    pub(crate) fn connector_with(
+        &self,
+        versions: &[&'static SupportedProtocolVersion],
+        change: impl FnOnce(&mut ClientConfig),
+    ) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).expect("it can be trusted");
         let provider = Arc::new(ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
             .expect("there are versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        change(&mut config);
         TlsConnector::from(Arc::new(config))
     }
 }
