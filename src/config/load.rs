@@ -201,7 +201,7 @@ impl Layers {
         match self.known.get(section).and_then(|s| s.get(key)) {
             Some(Value::String(_)) => return Value::String(text.to_owned()),
             // Quotes within quotes are hard to write in a shell.
-            Some(Value::Array(_)) if !text.trim_start().starts_with('[') => {
+            Some(Value::Array(_)) if !text.trim_start().starts_with(['[', '{']) => {
                 let items = text
                     .split(',')
                     .map(str::trim)

@@ -1,5 +1,5 @@
-//! What the peer's kernel has acknowledged of what was written to a connection. The two system calls
-//! that no safe crate wraps.
+//! What the peer's kernel has acknowledged of what was written to a connection. The system call that no
+//! safe crate wraps.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -52,6 +52,8 @@ impl Account {
 mod kernel {
     use std::os::fd::{AsFd as _, AsRawFd as _};
 
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
     use crate::net::socket::Socket;
 
     /// `SIOCOUTQ` of tcp(7), which has the number of `TIOCOUTQ`: what is in the send queue, sent or
@@ -73,22 +75,12 @@ mod kernel {
         }
     }
 
-    /// Whether the peer has closed.
-    #[expect(
-        unsafe_code,
-        reason = "no safe crate among ours wraps poll(2), and the runtime learns of it too late"
-    )]
+    /// Whether the peer has closed. The runtime learns of it too late.
     pub(super) fn has_hung_up(socket: &Socket) -> bool {
-        let mut asked = libc::pollfd {
-            fd: socket.as_fd().as_raw_fd(),
-            events: 0,
-            revents: 0,
-        };
-        // SAFETY: the descriptor is open, since the socket is borrowed, and the kernel writes to one
-        // structure that lives until the call returns, which it does at once.
-        let told = unsafe { libc::poll(&raw mut asked, 1, 0) };
-        // Nothing was asked for but what is always told: a hang-up or a fault.
-        told != 0
+        // Nothing is asked for but what is always told: a hang-up or a fault.
+        let asked = PollFd::new(socket, PollFlags::empty());
+        let told = poll(&mut [asked], Some(&Timespec::default()));
+        told.is_ok_and(|told| told != 0)
     }
 }
 

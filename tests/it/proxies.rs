@@ -41,7 +41,7 @@ async fn a_trusted_proxy_begins_with_the_proxy_protocol() {
             http.send(header).await;
             let mut page = Page::open(http.line, dialect).await;
             page.joins().await;
-            page.logs_in("alice").await;
+            page.logs_in("bob").await;
             page.leaves().await;
         }
     }

@@ -208,8 +208,9 @@ async fn what_a_broken_connection_had_not_delivered_comes_again_by_tls() {
         let first = page.next_message().await;
         let at = first.split_once(' ').and_then(|(at, _)| at.parse().ok());
         let at: usize = at.expect("a number");
-        // What its kernel had, or its TLS, may have been read, or not.
-        assert!(at < 60, "only {at} and later came again");
+        // What its kernel had, or its TLS, may have been read, or not: that is about 130 kB. What ours
+        // had is as much again, and did not arrive.
+        assert!(at < 100, "only {at} and later came again");
         for n in at + 1..300 {
             page.receives(&content(n)).await;
         }
