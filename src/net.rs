@@ -1,4 +1,5 @@
-//! Listeners: an accept loop that we control, and HTTP/1.1 on what it accepts where that is spoken.
+//! Listeners: an accept loop that we control, and HTTP/1.1 on what it accepts where that is spoken,
+//! within TLS or not; and who is on the other side, behind proxies or not.
 //!
 //! It knows nothing of what is served. It exists because the stock loop sets no header timeout,
 //! no send buffer bound, no user timeout and has no handle by which one connection can be cut.
@@ -215,7 +216,7 @@ impl Listener {
                 Err(e) => {
                     if complained.is_none_or(|at| at.elapsed() > COMPLAINT_INTERVAL) {
                         let address = &self.door;
-                        tracing::error!(error = %e, ?address, "cannot accept connections");
+                        tracing::error!(error = %e, %address, "cannot accept connections");
                         complained = Some(Instant::now());
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;

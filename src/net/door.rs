@@ -1,5 +1,6 @@
 //! What connections come in by: a TCP port, or a Unix socket and the file that it is found by.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +22,7 @@ pub(super) enum Door {
     Tcp(TcpListener, SocketAddr),
     Unix {
         listener: UnixListener,
-        _file: SocketFile,
+        file: SocketFile,
     },
 }
 
@@ -51,10 +52,7 @@ impl Door {
         // Only now, so that nobody gets in before the mode says so.
         socket.listen(BACKLOG)?;
         let listener = UnixListener::from_std(socket.into())?;
-        Ok(Self::Unix {
-            listener,
-            _file: file,
-        })
+        Ok(Self::Unix { listener, file })
     }
 
     /// The next connection, and where it is from, if that can be told.
@@ -65,6 +63,15 @@ impl Door {
                 Ok((tcp.into(), Some(address.ip())))
             }
             Self::Unix { listener, .. } => Ok((listener.accept().await?.0.into(), None)),
+        }
+    }
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_, address) => address.fmt(f),
+            Self::Unix { file, .. } => file.0.display().fmt(f),
         }
     }
 }
