@@ -15,7 +15,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tower_http::services::ServeDir;
 
-use crate::config::{Config, EscapeHtml};
+use crate::config::{Config, EscapeHtml, TlsListener};
 use crate::hub::Hub;
 
 /// The most users that the page lists.
@@ -65,9 +65,14 @@ fn describe(config: &Config, neighbours: Neighbours, private: bool) -> Value {
         "*" => "/socket.io",
         path => path,
     };
+    let tls = |listener| config.tls.is_spoken(listener);
     json!({
-        "socketio": neighbours.socketio.map(|a| json!({ "port": a.port(), "path": path })),
-        "http": neighbours.http.map(|a| json!({ "port": a.port() })),
+        "socketio": neighbours
+            .socketio
+            .map(|a| json!({ "port": a.port(), "path": path, "tls": tls(TlsListener::SocketIo) })),
+        "http": neighbours
+            .http
+            .map(|a| json!({ "port": a.port(), "tls": tls(TlsListener::Http) })),
         "escape_html": config.http.escape_html != EscapeHtml::Off,
         "push": private,
         "version": env!("CARGO_PKG_VERSION"),

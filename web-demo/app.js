@@ -104,7 +104,8 @@ function connect() {
     refreshOnline();
     return;
   }
-  const url = `${location.protocol}//${location.hostname}:${config.socketio.port}`;
+  const scheme = config.socketio.tls ? 'https:' : location.protocol;
+  const url = `${scheme}//${location.hostname}:${config.socketio.port}`;
   socket = window.io(url, { path: config.socketio.path });
   socket.on('connect', login);
   socket.on('disconnect', (reason) => {
@@ -321,7 +322,7 @@ function showCode(id, parts, note) {
 function showSnippets() {
   const form = fields();
   const note = !config.http ? t('httpOff') : mode() === 'uid' && !form.to ? t('needUid') : '';
-  const url = `http://${location.hostname}:${config.http?.port}/`;
+  const url = `http${config.http?.tls ? 's' : ''}://${location.hostname}:${config.http?.port}/`;
   showCode('curl', curlParts(url, form), note && `# ${note}`);
   showCode('php', phpParts(url, form), note && `// ${note}`);
 }

@@ -13,7 +13,7 @@ use crate::harness::line::{Door, Line};
 use crate::harness::page::{DIALECTS, EIO3_WEBSOCKET, EIO4_WEBSOCKET, Page};
 use crate::harness::process::{Process, campanile, output_of};
 use crate::harness::recovery::recovering_with;
-use crate::harness::{Server, eventually, within};
+use crate::harness::{FREE, Server, eventually, within};
 use crate::recovery_load::connections_break_all_the_time;
 use crate::stall::narrow_connection;
 
@@ -273,6 +273,22 @@ async fn a_hangup_loads_the_certificate_and_a_broken_one_changes_nothing() {
     for page in [&mut page, &mut later, &mut newest] {
         page.receives("hi").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_page_is_told_where_tls_is_spoken() {
+    let (folder, _) = a_certificate();
+    let server = Server::start_with(|config| {
+        config.tls.cert = folder.path().join("cert.pem");
+        config.tls.key = folder.path().join("key.pem");
+        config.tls.listeners = vec![TlsListener::SocketIo];
+        config.web.listen = FREE;
+    });
+    let mut http = Http::open(server.web()).await;
+    http.get("/demo.json").await;
+    let told = http.answer().await.json();
+    assert_eq!(told["socketio"]["tls"], true);
+    assert_eq!(told["http"]["tls"], false);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -73,8 +73,8 @@ async fn the_page_learns_where_the_other_ports_are() {
     let (_folder, server) = with_page(LOOPBACK);
     let answer = get(&server, "/demo.json").await;
     let expected = json!({
-        "socketio": { "port": server.socketio().port(), "path": "/socket.io" },
-        "http": { "port": server.http().port() },
+        "socketio": { "port": server.socketio().port(), "path": "/socket.io", "tls": false },
+        "http": { "port": server.http().port(), "tls": false },
         "escape_html": true,
         "push": true,
         "version": env!("CARGO_PKG_VERSION"),
