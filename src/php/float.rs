@@ -17,7 +17,10 @@ pub(super) fn to_php_string(value: f64) -> String {
     };
     let exponent: i32 = exponent.parse().unwrap_or_default();
     let digits = mantissa.replace('.', "");
-    let digits = digits.trim_end_matches('0');
+    let digits = match is_cut_short(value) {
+        true => &digits,
+        false => digits.trim_end_matches('0'),
+    };
     let digits = if digits.is_empty() { "0" } else { digits };
     let sign = if value.is_sign_negative() { "-" } else { "" };
     let unsigned = if (-4..PRECISION).contains(&exponent) {
@@ -26,6 +29,13 @@ pub(super) fn to_php_string(value: f64) -> String {
         scientific(digits, exponent)
     };
     format!("{sign}{unsigned}")
+}
+
+/// PHP drops the zeros at the end, except of a whole number of fifteen digits whose last, a 5, is
+/// rounded down to the even: there it stops short.
+fn is_cut_short(value: f64) -> bool {
+    let magnitude = value.abs();
+    (1e14..1e15).contains(&magnitude) && magnitude % 100.0 == 5.0
 }
 
 fn positional(digits: &str, exponent: i32) -> String {
@@ -70,6 +80,9 @@ mod tests {
             (9_223_372_036_854_775_808.0, "9.2233720368548E+18"),
             (12_345_678_901_234_567_000.0, "1.2345678901235E+19"),
             (99_999_999_999_999.9, "1.0E+14"),
+            (531_848_161_735_805.0, "5.3184816173580E+14"),
+            (-100_000_000_000_005.0, "-1.0000000000000E+14"),
+            (531_848_161_735_895.0, "5.318481617359E+14"),
             (f64::INFINITY, "INF"),
         ] {
             assert_eq!(to_php_string(value), php);

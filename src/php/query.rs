@@ -25,10 +25,11 @@ enum Slot {
 }
 
 /// The elements of `name[]=a&name[k]=b`, by key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Elements {
     items: Vec<(Vec<u8>, PhpValue)>,
-    next_index: usize,
+    /// What `[]` stands for; `None` once there is no greater one.
+    next_index: Option<i64>,
 }
 
 impl<const N: usize> Fields<N> {
@@ -107,7 +108,8 @@ impl Slot {
             *self = Self::Many(Elements::default());
         }
         let Self::Many(elements) = self else { return };
-        let nested = path.get(end + 1) == Some(&b'[');
+        let after = &path[end + 1..];
+        let nested = after.starts_with(b"[") && after.contains(&b']');
         let value = match nested {
             true => PhpValue::Array(vec![PhpValue::Text(value)]),
             false => PhpValue::Text(value),
@@ -116,22 +118,39 @@ impl Slot {
     }
 }
 
+impl Default for Elements {
+    fn default() -> Self {
+        Self {
+            items: Vec::new(),
+            next_index: Some(0),
+        }
+    }
+}
+
 impl Elements {
     fn set(&mut self, key: &[u8], value: PhpValue) {
-        let key = if key.is_empty() {
-            self.next_index.to_string().into_bytes()
-        } else {
-            key.to_vec()
+        let key = match (key, self.next_index) {
+            // One white space passes for nothing.
+            ([] | [b' ' | b'\t'..=b'\r'], Some(next)) => next.to_string().into_bytes(),
+            ([] | [b' ' | b'\t'..=b'\r'], None) => return,
+            _ => key.to_vec(),
         };
-        let index = std::str::from_utf8(&key).ok().and_then(|k| k.parse().ok());
-        if let Some(index) = index {
-            self.next_index = self.next_index.max(usize::saturating_add(index, 1));
+        if let Some(index) = index(&key) {
+            let next = index.checked_add(1);
+            self.next_index = self.next_index.and_then(|known| Some(known.max(next?)));
         }
         match self.items.iter_mut().find(|(k, _)| *k == key) {
             Some(item) => item.1 = value,
             None => self.items.push((key, value)),
         }
     }
+}
+
+/// A key that is a whole number for PHP: `7` and `-7`, not `07` or `+7`.
+fn index(key: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(key).ok()?;
+    let index: i64 = text.parse().ok()?;
+    (index.to_string() == text).then_some(index)
 }
 
 fn decode(text: &[u8]) -> Vec<u8> {
@@ -185,5 +204,19 @@ mod tests {
         assert_eq!(to("to=x&to[k]=a"), list(&["a"]));
         assert_eq!(to("to[]=a&to=x"), Some(text("x")));
         assert_eq!(to("to[=x"), None);
+        assert_eq!(to("to[a][b=x"), list(&["x"]));
+        assert_eq!(to("to[ ]=a&to[%09]=b&to[  ]=c"), list(&["a", "b", "c"]));
+        assert_eq!(to("to[ ]=a&to[0]=b"), list(&["b"]));
+    }
+
+    #[test]
+    fn only_whole_numbers_as_php_writes_them_count_on() {
+        let list = |items: &[&str]| Some(PhpValue::Array(items.iter().map(|i| text(i)).collect()));
+        assert_eq!(to("to[00]=a&to[]=b&to[0]=c"), list(&["a", "c"]));
+        assert_eq!(to("to[+5]=a&to[]=b&to[0]=c"), list(&["a", "c"]));
+        assert_eq!(to("to[-5]=a&to[]=b&to[0]=c"), list(&["a", "c"]));
+        assert_eq!(to("to[5]=a&to[]=b&to[6]=c"), list(&["a", "c"]));
+        let last = "to[9223372036854775807]=a&to[]=b";
+        assert_eq!(to(last), list(&["a"]));
     }
 }

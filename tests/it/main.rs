@@ -30,6 +30,7 @@ mod login;
 mod nginx;
 mod origins;
 mod php;
+mod php_values;
 mod presence;
 mod proxies;
 mod push;
