@@ -2,13 +2,14 @@
 # make test    installs what the tests need, starts real servers, runs everything
 # make bench   compares with a bare socketioxide server, measures text pushes and the chat, and counts
 #              what pages get whose connections are cut
+# make fuzz    gives every parser ten minutes of made-up input, fuzz-quick (a part of the test) seconds
 # Debian with Rust, Node and root is all that is assumed.
 
 CLIENTS := tests/clients
 BIN := target/release/campanile
-DEBIAN := curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql nginx-light
+DEBIAN := g++ curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql nginx-light
 
-.PHONY: run test bench build tools lint rust-test client-test conformance budgets clean
+.PHONY: run test bench build tools lint rust-test client-test conformance budgets fuzz fuzz-quick clean
 
 run: build web-demo/node_modules
 	$(BIN) serve
@@ -21,6 +22,7 @@ test: tools lint rust-test client-test conformance budgets
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --lib --locked -- -D warnings --cfg fuzzing
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
 rust-test: tools
@@ -44,9 +46,18 @@ budgets: build $(CLIENTS)/node_modules
 	node benches/cousins.mjs --quick --check
 	node benches/cuts.mjs --quick --check
 
+# What each target checks is in src/fuzzing.rs. cargo-fuzz is not needed, and stable Rust will do.
+fuzz: tools
+	fuzz/build
+	fuzz/run 600
+
+fuzz-quick: tools
+	fuzz/build
+	fuzz/run 4
+
 # Installed once; nothing is fetched when all of it is there.
 tools:
-	@if ! command -v curl >/dev/null || ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
+	@if ! command -v c++ >/dev/null || ! command -v curl >/dev/null || ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
 	  || ! fc-list 2>/dev/null | grep -qi wqy || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
 	  || ! test -x /usr/sbin/nginx; then \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(DEBIAN); \

@@ -36,6 +36,7 @@
 //! - [`push`], [`record`], [`topic`], [`group`], [`uid`]: values.
 //! - `php`: the value rules of the PHP originals.
 //! - [`config`]: plain data, and where it comes from. [`telemetry`]: logging.
+//! - `fuzzing`: what holds of every parser; built only for `fuzz/`.
 //!
 //! Imports go downward: `app` and `cli` over the edges (`gateway`, `ingress`, `web`, `admin`, which
 //! do not know each other), over `chat`, over `hub`, over `auth`, `net`, `store`, `telemetry`, over
@@ -48,6 +49,8 @@ pub mod auth;
 pub mod chat;
 pub mod cli;
 pub mod config;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod gateway;
 pub mod group;
 pub mod hub;

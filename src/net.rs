@@ -10,6 +10,8 @@ pub(crate) mod browser;
 mod connection;
 mod door;
 mod first_line;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod peer;
 mod preamble;
 mod socket;

@@ -1,6 +1,8 @@
 //! The chat websocket: a page says who it is, then sends JSON objects to users and groups. Each is
 //! kept, then delivered verbatim.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod query;
 mod talk;
 

@@ -8,6 +8,8 @@ mod claim;
 mod connections;
 mod egress;
 mod expiries;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod link;
 mod mend;
 mod newcomers;

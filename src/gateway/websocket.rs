@@ -3,6 +3,8 @@
 
 mod drain;
 mod frame;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod outbox;
 mod page;
 mod rooms;

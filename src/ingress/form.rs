@@ -3,6 +3,8 @@
 
 mod credentials;
 mod fields;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,8 @@
 //! The text push port of Workerman's example: LF-ended lines of JSON with a `uid`, each delivered
 //! verbatim to the pages of that uid and answered `ok` or `fail`, in order.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod line;
 
 use std::io;

@@ -2,6 +2,9 @@
 //! pages whose subscription it concerns. There is never an answer, and UDP loses packets: the text
 //! port is the reliable way in.
 
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

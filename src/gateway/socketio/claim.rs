@@ -112,7 +112,7 @@ fn may_be_double_encoded(socket: &SocketRef) -> bool {
 }
 
 /// UTF-8 that was taken for Latin-1 and encoded again, decoded; `None` when the text is not that.
-fn undo_double_utf8(text: &str) -> Option<String> {
+pub(super) fn undo_double_utf8(text: &str) -> Option<String> {
     if text.is_ascii() {
         return None;
     }

@@ -72,7 +72,7 @@ pub(super) fn enter(payload: &str, ledger: &Ledger) -> bool {
 
 /// The packets of a payload: separated in Engine.IO 4, with their lengths in front in 3. No packet
 /// begins with two digits and a colon.
-fn packets(payload: &str) -> Vec<&str> {
+pub(super) fn packets(payload: &str) -> Vec<&str> {
     let mut packets = Vec::new();
     let mut rest = payload;
     while let Some((packet, after)) = first_framed(rest) {
@@ -91,7 +91,7 @@ fn first_framed(text: &str) -> Option<(&str, &str)> {
 }
 
 /// Rewrites `length:packet…`, whose lengths count UTF-16 units. `None` when it is not that.
-fn reframe(mut text: &str) -> Option<Vec<u8>> {
+pub(super) fn reframe(mut text: &str) -> Option<Vec<u8>> {
     let mut binary = Vec::with_capacity(text.len() + 16);
     while !text.is_empty() {
         let (packet, rest) = first_framed(text)?;

@@ -31,7 +31,7 @@ struct Leaving {
 
 /// The frames that are written, found in their bytes. They are not masked.
 #[derive(Debug, Default)]
-struct Frames {
+pub(super) struct Frames {
     /// Bytes since the handshake's answer began.
     written: u64,
     /// How much of the end of that answer has been met.
@@ -45,7 +45,7 @@ struct Frames {
 }
 
 /// Something that was written whole.
-enum Written {
+pub(super) enum Written {
     /// A message, of so many bytes.
     Message(u64),
     /// The server's half of a heartbeat.
@@ -162,7 +162,7 @@ impl Tap for Wire {
 
 impl Frames {
     /// Takes the next bytes; tells `met` what ends in them, and where.
-    fn read(&mut self, bytes: &[u8], mut met: impl FnMut(Written, u64)) {
+    pub(super) fn read(&mut self, bytes: &[u8], mut met: impl FnMut(Written, u64)) {
         let from = self.written;
         self.written += bytes.len() as u64;
         let mut rest = bytes;

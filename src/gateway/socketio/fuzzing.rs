@@ -1,0 +1,180 @@
+//! What holds of what goes between pages and socketioxide, whatever it is. Built only for fuzzing;
+//! see `crate::fuzzing`.
+
+use serde_json::Value;
+
+use crate::gateway::ledger::{Bounds, Entry, Ledger};
+use crate::gateway::socketio::ascii::AsciiJson;
+use crate::gateway::socketio::claim::undo_double_utf8;
+use crate::gateway::socketio::mend::{WebsocketMender, mend_polled};
+use crate::gateway::socketio::payload::{enter, packets, reframe};
+use crate::gateway::socketio::wire::{Frames, MESSAGE, Written};
+use crate::push::PushId;
+
+/// Mending changes bytes in place, is done once, and where a packet arrives in pieces not more is
+/// changed than where it arrives whole.
+pub(crate) fn arriving(cuttings: &[Vec<&[u8]>; 3]) {
+    let [whole, ..] = cuttings;
+    let sent = whole.concat();
+    let all = mended(whole);
+    assert_eq!(mended(&[&all]), all, "what is mended is sound");
+    for pieces in cuttings {
+        let read = mended(pieces);
+        for ((read, sent), all) in read.iter().zip(&sent).zip(&all) {
+            assert!(read == sent || read == all, "{pieces:?}");
+        }
+    }
+}
+
+fn mended(pieces: &[&[u8]]) -> Vec<u8> {
+    let (mut mender, mut out) = (WebsocketMender::default(), Vec::new());
+    for piece in pieces {
+        let mut piece = piece.to_vec();
+        mender.filter(&mut piece);
+        out.extend(piece);
+    }
+    out
+}
+
+/// The same for a body that is posted.
+pub(crate) fn posted(bytes: &[u8]) {
+    let mut once = bytes.to_vec();
+    mend_polled(&mut once);
+    let changed = once.iter().zip(bytes).filter(|(a, b)| a != b);
+    assert!(changed.clone().all(|(new, _)| matches!(new, b'/' | b'2')));
+    let packets = bytes.split(|byte| *byte == 0x1E).count();
+    assert!(changed.count() <= packets, "one byte a packet");
+    assert_eq!(once.split(|byte| *byte == 0x1E).count(), packets);
+    let mut twice = once.clone();
+    mend_polled(&mut twice);
+    assert_eq!(twice, once, "what is mended is sound");
+}
+
+/// What leaves is found however it is written.
+pub(crate) fn leaving(cuttings: &[Vec<&[u8]>; 3]) {
+    let [whole, ..] = cuttings;
+    let found = met(whole);
+    for pieces in cuttings {
+        assert_eq!(met(pieces), found, "{pieces:?}");
+    }
+    let total = whole.concat().len() as u64 + 4;
+    assert!(found.is_sorted_by(|(_, a), (_, b)| a < b), "{found:?}");
+    for (length, end) in &found {
+        assert!(
+            length.saturating_add(2) <= *end && *end <= total,
+            "{found:?}"
+        );
+    }
+    // Messages that are written are met, each with its length and its end.
+    let (mut stream, mut written) = (Vec::new(), Vec::new());
+    for text in whole.concat().split(|byte| *byte == b'|') {
+        let payload = [MESSAGE, text].concat();
+        stream.push(0x81);
+        match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+            (Ok(length), _) if length < 126 => stream.push(length),
+            (_, Ok(length)) => {
+                stream.push(126);
+                stream.extend(length.to_be_bytes());
+            }
+            _ => {
+                stream.push(127);
+                stream.extend((payload.len() as u64).to_be_bytes());
+            }
+        }
+        stream.extend(&payload);
+        written.push((payload.len() as u64, stream.len() as u64 + 4));
+    }
+    assert_eq!(met(&stream.chunks(50).collect::<Vec<_>>()), written);
+}
+
+/// The lengths and ends of what is met; a heartbeat's length is 1.
+fn met(pieces: &[&[u8]]) -> Vec<(u64, u64)> {
+    let (mut frames, mut met) = (Frames::default(), Vec::new());
+    let mut read = |piece: &[u8]| {
+        frames.read(piece, |what, end| match what {
+            Written::Message(length) => met.push((length, end)),
+            Written::Heartbeat => met.push((1, end)),
+        });
+    };
+    // The end of the answer to the handshake.
+    read(b"\r\n\r\n");
+    pieces.iter().for_each(|piece| read(piece));
+    met
+}
+
+/// Answers to polls are taken apart and written anew without loss.
+pub(crate) fn answered(text: &str) {
+    if let Some(binary) = reframe(text) {
+        let unframed = unframed(&binary);
+        assert_eq!(unframed.concat().len(), packets(text).concat().len());
+        let read: Vec<&[u8]> = packets(text).into_iter().map(str::as_bytes).collect();
+        let unframed: Vec<&[u8]> = unframed.into_iter().filter(|p| !p.is_empty()).collect();
+        let read: Vec<&[u8]> = read.into_iter().filter(|p| !p.is_empty()).collect();
+        assert_eq!(unframed, read, "{text}");
+    }
+    let sent: Vec<String> = text.split(['|', '\u{1E}']).map(message).collect();
+    let lengths = |packet: &String| format!("{}:{packet}", packet.encode_utf16().count());
+    let third: String = sent.iter().map(lengths).collect();
+    assert_eq!(packets(&third), sent);
+    assert!(reframe(&third).is_some(), "{third}");
+    let fourth = sent.join("\u{1E}");
+    assert_eq!(packets(&fourth), sent);
+    for payload in [third, fourth] {
+        let ledger = Ledger::new(Bounds {
+            messages: sent.len() + 1,
+            bytes: usize::MAX / 4,
+        });
+        for (packet, id) in sent.iter().zip(1..) {
+            ledger.enter(Entry {
+                id: PushId(id),
+                parcel: PushId::default(),
+                length: packet.len(),
+            });
+        }
+        assert!(enter(&payload, &ledger), "all that was entered has left");
+        ledger.polled_again();
+        assert_eq!(ledger.oldest_in_flight(None), None);
+    }
+}
+
+fn message(text: &str) -> String {
+    let content = AsciiJson::new(text);
+    format!("42[\"new_msg\",{}]", content.raw().get())
+}
+
+/// The packets of a payload in the binary form.
+fn unframed(mut binary: &[u8]) -> Vec<&[u8]> {
+    let mut packets = Vec::new();
+    while let Some((kind, rest)) = binary.split_first() {
+        assert_eq!(*kind, 0, "all are texts");
+        let end = rest.iter().position(|byte| *byte == 0xFF);
+        let (digits, rest) = rest.split_at(end.expect("a length ends"));
+        let length = digits
+            .iter()
+            .fold(0, |n, digit| n * 10 + usize::from(*digit));
+        let (packet, after) = rest[1..].split_at(length);
+        packets.push(packet);
+        binary = after;
+    }
+    packets
+}
+
+/// Text gets into a packet in ASCII, and out of it as it was.
+pub(crate) fn encoded(text: &str) {
+    let json = AsciiJson::new(text);
+    let json = json.raw().get();
+    assert!(json.is_ascii(), "{json}");
+    assert_eq!(
+        serde_json::from_str::<String>(json).ok().as_deref(),
+        Some(text)
+    );
+    if let Ok(value) = serde_json::from_str::<Value>(text) {
+        let json = AsciiJson::of_json(text);
+        assert!(json.raw().get().is_ascii());
+        let read: Value = serde_json::from_str(json.raw().get()).expect("JSON stays JSON");
+        assert_eq!(read, value, "{text}");
+    }
+    let twice: String = text.bytes().map(char::from).collect();
+    let once = undo_double_utf8(&twice);
+    assert_eq!(once.as_deref(), (!text.is_ascii()).then_some(text));
+}
