@@ -3,13 +3,14 @@
 # make bench   compares with a bare socketioxide server, measures text pushes and the chat, and counts
 #              what pages get whose connections are cut
 # make fuzz    gives every parser ten minutes of made-up input, fuzz-quick (a part of the test) seconds
+# make deny    looks at the licences and origins of all that is built in
 # Debian with Rust, Node and root is all that is assumed.
 
 CLIENTS := tests/clients
 BIN := target/release/campanile
 DEBIAN := g++ curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql nginx-light
 
-.PHONY: run test bench build tools lint rust-test client-test conformance budgets fuzz fuzz-quick clean
+.PHONY: run test bench build tools lint rust-test client-test conformance budgets fuzz fuzz-quick deny clean
 
 run: build web-demo/node_modules
 	$(BIN) serve
@@ -54,6 +55,15 @@ fuzz: tools
 fuzz-quick: tools
 	fuzz/build
 	fuzz/run 4
+
+# Built once, in some minutes.
+CARGO_DENY := target/tools/bin/cargo-deny
+
+deny: $(CARGO_DENY)
+	$(CARGO_DENY) --locked check --hide-inclusion-graph licenses bans sources
+
+$(CARGO_DENY):
+	cargo install cargo-deny --locked --version 0.20.2 --root target/tools
 
 # Installed once; nothing is fetched when all of it is there.
 tools:
