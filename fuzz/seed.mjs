@@ -139,7 +139,7 @@ function ours() {
     {group: 'g', text: 'hi'}, {type: 'join', group: 'g', since: 3}, {type: 'leave', group: 'g'},
     {type: 'history', with: 'bob', before: 9, limit: 5}, {type: 'history', group: 'g'},
     {type: 'watch', uid: ['a', 'b']}, {type: 'unwatch', uid: 'a'},
-    {uid: 'bob', _id: 1, _from: 'x', _ts: 2},
+    {uid: 'bob', _id: 1, _from: 'x', _ts: 2}, {uid: ['bob', 'bob', 7, 7.0]},
   ];
   for (const [i, request] of chat.entries()) seed('chat_request', `ours-${i}`, JSON.stringify(request));
   const topics = [
@@ -149,11 +149,16 @@ function ours() {
   for (const [i, topic] of topics.entries()) {
     for (const target of ['topic', 'udp_packet', 'json']) seed(target, `ours-${i}`, JSON.stringify(topic));
   }
+  seed('topic', 'ours-twice', '{"school_id":"1","class_id":"2","school_id":"3"}');
+  seed('text_line', 'ours-ends', '{"uid":"a"}\r\r\r');
   seed('text_line', 'ours-all', '{"@":"all","x":1}');
   seed('text_line', 'ours-group', '{"@":"group","to":"g"}\r');
   seed('text_line', 'ours-online', '{"@":"online","uid":7.0}');
   seed('text_line', 'ours-kick', '{"@":"kick","uid":"a"}');
   seed('handshake', 'ours', 'dGhlIHNhbXBsZSBub25jZQ==\nchat , superchat\nuid=a%20b&token=a.1.00&since=5');
+  seed('payload', 'ours', 'a\u{1F600}b|é"<');
+  const fragments = [[1, 'x'.repeat(15), false], [9, 'ping', true], [0, 'y'.repeat(15), false], [0, 'z', true], [1, 'w', true]];
+  seed('frames', 'ours', Buffer.concat(fragments.map(([op, text, fin]) => masked(op, Buffer.from(text), fin))));
   seed('multipart', 'ours', 'b\nhi|alice|bob|1');
   for (const [i, number] of [1.5, 1e100, -0, 1 / 3, 5e-324, 123456789.125].entries()) {
     const bytes = Buffer.alloc(8);

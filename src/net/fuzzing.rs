@@ -14,6 +14,18 @@ pub(crate) fn first_line(cuttings: &[Vec<&[u8]>; 3]) {
     let rest = |bytes: &[u8]| line(bytes).map(|at| bytes[at..].to_vec());
     assert_eq!(rest(&sent), rest(&passed));
     assert_eq!(through(&[&passed]), passed, "what is mended is sound");
+    if let Some(target) = target(&passed) {
+        let is_sound = |byte: &u8| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(byte);
+        assert!(target.iter().all(is_sound), "{target:?}");
+    }
+}
+
+/// What stands between the first space of the first line and its version.
+fn target(bytes: &[u8]) -> Option<&[u8]> {
+    let line = bytes.split(|byte| *byte == b'\n').next()?;
+    let start = line.iter().position(|byte| *byte == b' ')? + 1;
+    let end = line.windows(6).rposition(|bytes| bytes == b" HTTP/")?;
+    line.get(start..end)
 }
 
 /// What comes out at the other end.

@@ -112,9 +112,12 @@ pub(crate) fn answered(text: &str) {
         let read: Vec<&[u8]> = read.into_iter().filter(|p| !p.is_empty()).collect();
         assert_eq!(unframed, read, "{text}");
     }
-    let sent: Vec<String> = text.split(['|', '\u{1E}']).map(message).collect();
-    let lengths = |packet: &String| format!("{}:{packet}", packet.encode_utf16().count());
-    let third: String = sent.iter().map(lengths).collect();
+    let pieces = || text.split(['|', '\u{1E}']);
+    // Only what we send is in ASCII.
+    let raw: Vec<String> = pieces().map(|text| format!("42[{text}")).collect();
+    assert_eq!(packets(&framed(&raw)), raw);
+    let sent: Vec<String> = pieces().map(message).collect();
+    let third = framed(&sent);
     assert_eq!(packets(&third), sent);
     assert!(reframe(&third).is_some(), "{third}");
     let fourth = sent.join("\u{1E}");
@@ -135,6 +138,12 @@ pub(crate) fn answered(text: &str) {
         ledger.polled_again();
         assert_eq!(ledger.oldest_in_flight(None), None);
     }
+}
+
+/// A payload of Engine.IO 3: before each packet its length in UTF-16 units.
+fn framed(packets: &[String]) -> String {
+    let framed = |packet: &String| format!("{}:{packet}", packet.encode_utf16().count());
+    packets.iter().map(framed).collect()
 }
 
 fn message(text: &str) -> String {
