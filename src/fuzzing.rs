@@ -8,7 +8,7 @@ mod php;
 mod values;
 
 pub use php::{escape, json, query};
-pub use values::{chat_request, token, topic};
+pub use values::{chat_request, jwt, token, topic};
 
 use crate::gateway::socketio::fuzzing as socketio;
 use crate::gateway::{chat, websocket};

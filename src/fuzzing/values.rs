@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::hmac;
 use serde_json::Value;
-use sha2::Sha256;
 
-use crate::auth::Auth;
+use crate::auth::{Auth, Claim};
 use crate::chat::request::{Limits, Order, Recipient, Request};
 use crate::config;
 use crate::group::Group;
@@ -81,22 +80,40 @@ fn is_uid(text: &str) -> bool {
     (1..=Uid::MAX_LEN).contains(&text.len())
 }
 
-const SECRET: &str = "a secret of fuzzing";
+const SECRET: &str = "a secret of fuzzing, which is long enough for any of them";
 
 /// The one place that knows how a token is judged: the uid that it gives a right to.
 fn admitted(token: &[u8]) -> Option<Uid> {
+    judged(config::AuthMode::Signed, token)
+}
+
+fn judged(mode: config::AuthMode, credential: &[u8]) -> Option<Uid> {
     let config = config::Auth {
-        mode: config::AuthMode::Signed,
+        mode,
         secret: SECRET.into(),
+        jwt_keys: vec![config::JwtKey {
+            secret: SECRET.into(),
+            ..config::JwtKey::default()
+        }],
+        ..config::Auth::default()
     };
-    Auth::new(&config).uid(token).ok()
+    let auth = Auth::new(&config).expect("it can be judged by");
+    let admitted = auth.admit(Claim::of(credential)).now();
+    admitted.ok().map(|admitted| admitted.uid)
+}
+
+/// A JSON Web Token.
+pub fn jwt(bytes: &[u8]) {
+    if let Some(uid) = judged(config::AuthMode::Jwt, bytes) {
+        panic!("signed by nobody, taken for {uid:?}");
+    }
 }
 
 /// A token, and a claim without one.
 pub fn token(bytes: &[u8]) {
-    let open = Auth::new(&config::Auth::default());
     let is_name = std::str::from_utf8(bytes).is_ok_and(is_uid);
-    assert_eq!(open.uid(bytes).is_ok(), is_name);
+    let open = judged(config::AuthMode::Open, bytes);
+    assert_eq!(open.is_some(), is_name);
     if let Some(uid) = admitted(bytes) {
         panic!("signed by nobody, taken for {uid:?}");
     }
@@ -126,10 +143,13 @@ pub fn token(bytes: &[u8]) {
 
 fn signed(uid: &str, expiry: u64) -> String {
     let signed = format!("{uid}.{expiry}");
-    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("any length will do");
-    mac.update(signed.as_bytes());
-    let digits = mac.finalize().into_bytes();
-    let digits: String = digits.iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let tag = hmac::sign(&key, signed.as_bytes());
+    let digits: String = tag
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{signed}.{digits}")
 }
 
