@@ -27,6 +27,16 @@ impl From<String> for Fault {
     }
 }
 
+impl Fault {
+    /// The page is somebody already.
+    fn second(uid: &Uid) -> Self {
+        Self {
+            text: format!("this page is logged in as {uid:?} already"),
+            code: Some(Refusal::Second.code()),
+        }
+    }
+}
+
 /// By what a page is somebody.
 pub(in crate::gateway::chat) enum Claim {
     /// A uid that need not be proven.
@@ -44,7 +54,7 @@ impl Talk {
         reference: &Reference,
     ) -> Result<(), Fault> {
         if let (Some(me), true) = (&self.me, self.asks.entrance.auth.is_open()) {
-            return Err(format!("this page is logged in as {:?} already", me.uid).into());
+            return Err(Fault::second(&me.uid));
         }
         let text = match claim {
             Claim::Uid(uid) if !self.asks.entrance.auth.is_open() => {
@@ -82,7 +92,7 @@ impl Talk {
             return Ok(());
         };
         if !entrance::renews(&self.asks.entrance.auth, Some(&me.uid), &admitted) {
-            return Err(format!("this page is logged in as {:?} already", me.uid).into());
+            return Err(Fault::second(&me.uid));
         }
         me.expires = entrance::deadline(admitted.expires);
         let login = Answer::Login {
