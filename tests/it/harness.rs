@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod keeping;
 pub(crate) mod line;
 pub(crate) mod listener;
+pub(crate) mod mint;
 pub(crate) mod page;
 pub(crate) mod parcels;
 pub(crate) mod postgres;
