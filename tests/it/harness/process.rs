@@ -112,6 +112,19 @@ impl Process {
         .await;
     }
 
+    /// What it logs, from where the log was read last, until it ends.
+    pub(crate) async fn log_till_the_end(&mut self) -> String {
+        let reading = async {
+            let mut told = String::new();
+            while let Some(line) = self.log.next_line().await.expect("the log is text") {
+                told.push_str(&line);
+                told.push('\n');
+            }
+            told
+        };
+        within("the end of the log", reading).await
+    }
+
     /// How many times it has logged this message, from where the log was read last, when it ends.
     pub(crate) async fn logged_till_the_end(&mut self, message: &str) -> usize {
         let counting = async {
