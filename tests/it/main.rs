@@ -48,6 +48,7 @@ mod recovery_race;
 mod recovery_since;
 mod requests;
 mod restart;
+mod security;
 mod shutdown;
 mod signed_pushes;
 mod stall;
