@@ -8,7 +8,7 @@
 
 CLIENTS := tests/clients
 BIN := target/release/campanile
-DEBIAN := g++ curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql nginx-light
+DEBIAN := g++ curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql nginx-light python3 openssl
 
 .PHONY: run test bench build tools lint rust-test client-test conformance budgets fuzz fuzz-quick deny clean
 
@@ -69,7 +69,7 @@ $(CARGO_DENY):
 tools:
 	@if ! command -v c++ >/dev/null || ! command -v curl >/dev/null || ! command -v php >/dev/null || ! php -m | grep -q '^curl$$' || ! command -v chromium >/dev/null \
 	  || ! fc-list 2>/dev/null | grep -qi wqy || ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
-	  || ! test -x /usr/sbin/nginx; then \
+	  || ! test -x /usr/sbin/nginx || ! command -v python3 >/dev/null || ! command -v openssl >/dev/null; then \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(DEBIAN); \
 	fi
 

@@ -116,7 +116,8 @@ async function launch(args, wanted, logs) {
     run.stderr.push(line);
     const entry = parsed(line);
     logs.push(entry);
-    if (entry.message !== 'listening' || !LISTENERS.includes(entry.listener)) return;
+    // A Unix socket beside a port has a path instead.
+    if (entry.message !== 'listening' || !entry.address || !LISTENERS.includes(entry.listener)) return;
     run.endpoints[entry.listener] = endpoint(entry.address);
     left.delete(entry.listener);
     if (left.size === 0) started.resolve();

@@ -4,25 +4,21 @@
 // shape, same figures.
 
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import dgram from 'node:dgram';
-import { mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
-import http from 'node:http';
-import net from 'node:net';
-import { tmpdir } from 'node:os';
+import { stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { client } from '../../benches/cuts/page.mjs';
 import { CUTS } from '../../benches/cuts/paths.mjs';
-import { DEADLINE_MS, REPOSITORY, VERSIONS, afterwards, connect, launchChromium, startServer, within } from './harness.mjs';
+import { DEADLINE_MS, REPOSITORY, VERSIONS, afterwards } from './harness.mjs';
 import { Page } from './page.mjs';
+import {
+  CHINESE, ENGLISH, PEOPLE, SIGNED, UID_AND_TEXT, addressed, answered, areDefaults, assertAlike, bareSocket, chatServer, codeBlocks,
+  inChromium, listeners, online, ownServer, peopled, people, pushLine, rawPage, reached, run, scriptInChromium, section,
+  shell, snippet, socketioPage, storeIn, succeeds, tableRows, token, withoutComment,
+} from './readme.mjs';
 
-const BINARY = path.resolve(process.env.CAMPANILE_BIN || `${REPOSITORY}target/release/campanile`);
 const CHAT = 'A chat that keeps its records';
-const COMMAND_DEADLINE_MS = 30_000;
-const PEOPLE = ['alice', 'bob'];
-const ENGLISH = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
-const CHINESE = await readFile(path.join(REPOSITORY, 'README.zh.md'), 'utf8');
 
 /** Whom the curl lines of the README are for, by content and in their order. */
 const PUSHES = [
@@ -32,232 +28,6 @@ const PUSHES = [
   ['multipart', ['alice']],
   ['json', PEOPLE],
 ];
-
-/** All code blocks of a Markdown text, fenced and indented, in order: {language, lines}. */
-function codeBlocks(markdown) {
-  const blocks = [];
-  let open = null;
-  for (const line of markdown.split('\n')) {
-    const fence = /^```(.*)$/.exec(line);
-    if (open?.fenced) {
-      if (fence) open = null;
-      else open.lines.push(line);
-    } else if (fence) {
-      blocks.push(open = { fenced: true, language: fence[1], lines: [] });
-    } else if (line.startsWith('    ')) {
-      if (!open) blocks.push(open = { fenced: false, language: '', lines: [] });
-      open.lines.push(line.slice(4));
-    } else {
-      open = null;
-    }
-  }
-  return blocks.map(({ language, lines }) => ({ language, lines }));
-}
-
-/** The text from a heading of the second level to the next one, or from one of the third to the next of either. */
-function section(heading) {
-  const parts = [/^## /m, /^###? /m].flatMap((level) => ENGLISH.split(level));
-  const found = parts.find((part) => part.startsWith(`${heading}\n`));
-  assert.ok(found, `README.md has a section "${heading}"`);
-  return found;
-}
-
-function snippet(heading, language) {
-  const found = codeBlocks(section(heading)).filter((block) => block.language === language);
-  assert.equal(found.length, 1, `one block of "${language}" in "${heading}"`);
-  return found[0].lines;
-}
-
-const withoutComment = (line) => line.replace(/\s+# .*$/, '');
-
-/** The rows of all tables, as lists of cells. */
-function tableRows(markdown) {
-  const rows = markdown.split('\n').filter((line) => line.startsWith('|'));
-  return rows.map((row) => row.split('|').slice(1, -1).map((cell) => cell.trim()));
-}
-
-/** The table of listeners: {name, isOff, address}. */
-function listeners() {
-  return tableRows(section('Settings')).slice(2).map(([name, cell]) => {
-    const [, off, address] = /^(off; )?`([\d.]+:\d+)`$/.exec(cell) ?? [];
-    assert.ok(address, `an address of ${name}: ${cell}`);
-    return { name: name.replace(/[`[\]]/g, ''), isOff: off !== undefined, address };
-  });
-}
-
-/** A text of the README with the ports of `server` in place of the usual ones. */
-function addressed(text, server) {
-  const usual = new Map(listeners().map(({ name, address }) => [address.split(':')[1], name]));
-  const changed = text.replace(/127\.0\.0\.1:(\d+)/g, (address, port) => {
-    const there = server[usual.get(port)];
-    return there ? `127.0.0.1:${there.port}` : address;
-  });
-  assert.notEqual(changed, text, `it names a port of the server: ${text}`);
-  return changed;
-}
-
-/** Runs a program to its end: {code, stdout, stderr}. */
-function run(program, args, options = {}) {
-  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('CAMPANILE_'));
-  const env = { ...Object.fromEntries(inherited), no_proxy: '*', ...options.env };
-  return new Promise((resolve, reject) => {
-    execFile(program, args, { timeout: COMMAND_DEADLINE_MS, ...options, env }, (error, stdout, stderr) => {
-      if (error && typeof error.code !== 'number') reject(new Error(`${program} ${args.join(' ')}: ${error.message}`));
-      else resolve({ code: error?.code ?? 0, stdout, stderr });
-    });
-  });
-}
-
-async function succeeds(ran, what) {
-  const { code, stdout, stderr } = await ran;
-  assert.equal(code, 0, `${what}\n${stdout}${stderr}`);
-  return stdout;
-}
-
-async function ownServer(t, settings = []) {
-  const server = await startServer(settings.flatMap((setting) => ['--set', setting]));
-  afterwards(t, () => server.stop());
-  return server;
-}
-
-async function ownFolder(t) {
-  const folder = await mkdtemp(path.join(tmpdir(), 'campanile-readme-'));
-  afterwards(t, () => rm(folder, { recursive: true }));
-  return folder;
-}
-
-const storeIn = async (t) => `store.url=sqlite:${path.join(await ownFolder(t), 'x.db')}`;
-
-const UID_AND_TEXT = ['uid_socket.listen=127.0.0.1:0', 'text.listen=127.0.0.1:0'];
-
-/** A server with a chat on an empty store. */
-async function chatServer(t, settings = []) {
-  return ownServer(t, ['chat.listen=127.0.0.1:0', await storeIn(t), ...settings]);
-}
-
-function socketioPage(t, server) {
-  const page = connect('4.x', 'websocket only', server);
-  afterwards(t, () => page.close());
-  return page;
-}
-
-/** One Socket.IO page of each of the people, logged in. */
-async function people(t, server) {
-  const pages = PEOPLE.map((uid) => {
-    const page = socketioPage(t, server);
-    page.login(uid);
-    return page;
-  });
-  await Promise.all(pages.map((page) => page.ready()));
-  return pages;
-}
-
-/** A server with the people. */
-async function peopled(t) {
-  const server = await ownServer(t);
-  return { server, pages: await people(t, server) };
-}
-
-/** Waits until a push to `uid` finds somebody. Pages keep no such probe among their messages. */
-async function online(server, uid) {
-  const end = performance.now() + DEADLINE_MS;
-  while (await server.push({ to: uid, content: 'probe-0' }) !== 'ok') {
-    assert.ok(performance.now() < end, `${uid} is online within ${DEADLINE_MS} ms`);
-  }
-}
-
-let browser;
-after(async () => (await browser)?.close());
-
-async function ownTab(t) {
-  const tab = await (await (browser ??= launchChromium())).newPage();
-  afterwards(t, () => tab.close());
-  tab.setDefaultTimeout(DEADLINE_MS);
-  return tab;
-}
-
-/** A tab of Chromium that runs `markup`, from an origin of its own. The messages of `page` are what it prints. */
-async function inChromium(t, markup, server) {
-  const site = http.createServer((request, response) => {
-    response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(`<!doctype html>\n${markup}\n`);
-  });
-  await new Promise((resolve, reject) => site.once('error', reject).listen(0, '127.0.0.1', resolve));
-  afterwards(t, () => new Promise((resolve) => {
-    site.close(resolve);
-    site.closeAllConnections();
-  }));
-  const tab = await ownTab(t);
-  const page = new Page('the printing page', 'websocket only', server);
-  const errors = [];
-  tab.on('pageerror', (error) => errors.push(error.message));
-  tab.on('console', (message) => page.told('new_msg', [message.text()]));
-  await tab.goto(`http://127.0.0.1:${site.address().port}/`);
-  return { page, errors };
-}
-
-/** The block of JavaScript under a heading, running in Chromium. */
-function scriptInChromium(t, heading, server) {
-  return inChromium(t, `<script>\n${addressed(snippet(heading, 'js').join('\n'), server)}\n</script>`, server);
-}
-
-/** A websocket of Chromium to a listener. Its messages are the text frames that came; `emit` sends one. */
-async function rawPage(t, server, listener, query = '') {
-  const tab = await ownTab(t);
-  const page = new Page(`page of ${listener}`, 'websocket only', server);
-  await tab.exposeFunction('told', (kind, detail) => page.told(kind, detail));
-  const send = (text) => tab.evaluate((frame) => window.socket.send(frame), text);
-  page.attach({ login: send, emit: send, close: () => tab.evaluate(() => window.socket.close()) });
-  await tab.evaluate((url) => {
-    window.socket = new WebSocket(url);
-    window.socket.onopen = () => window.told('connect');
-    window.socket.onmessage = ({ data }) => window.told('new_msg', [data]);
-    window.socket.onclose = ({ code }) => window.told('disconnect', code);
-  }, `ws://127.0.0.1:${server[listener].port}/${query}`);
-  await page.connectedTimes(1);
-  return page;
-}
-
-/** Sends a text on a raw page and reads the next message as JSON. */
-async function answered(page, text) {
-  const before = page.messages.length;
-  await page.emit(text);
-  return JSON.parse(await page.until(`an answer to ${text}`, () => page.messages[before]));
-}
-
-/** What the text port answers to a line. */
-function pushLine(server, line) {
-  const socket = net.connect({ ...server.text });
-  const answer = new Promise((resolve, reject) => {
-    let said = '';
-    socket.on('error', reject);
-    socket.on('close', () => reject(new Error(`the text port hung up after ${JSON.stringify(said)}`)));
-    socket.on('data', (bytes) => {
-      said += bytes;
-      if (said.endsWith('\n')) resolve(said);
-    });
-  });
-  socket.write(`${line}\n`);
-  return within(DEADLINE_MS, answer, () => `answer to ${line}`).finally(() => socket.destroy());
-}
-
-/** Each page got exactly `content` if it is one of those it is for, and else nothing. */
-async function reached({ server, pages }, content, whom) {
-  const fence = 'everything before this has come';
-  assert.equal(await server.push({ to: '', content: fence }), 'ok');
-  await Promise.all(pages.map((page) => page.receives(fence)));
-  for (const page of pages) {
-    assert.deepEqual(page.messages, whom.includes(page.uid) ? [content, fence] : [fence], `the messages of ${page.uid}`);
-  }
-}
-
-/** A folder where `campanile` is a command, as for a reader who has installed it. */
-async function shell(t, pid = '') {
-  const folder = await ownFolder(t);
-  await symlink(BINARY, path.join(folder, 'campanile'));
-  await writeFile(path.join(folder, 'pidof'), `#!/bin/sh\necho ${pid}\n`, { mode: 0o755 });
-  const env = { PATH: `${folder}:${process.env.PATH}` };
-  return { folder, sh: (line) => run('sh', ['-c', line], { cwd: folder, env }) };
-}
 
 test('the README has one curl line for each way to push that is tested here', () => {
   assert.deepEqual(snippet('A push', 'sh').map((line) => line.split(' ')[0]), PUSHES.map(() => 'curl'));
@@ -295,19 +65,9 @@ const SINCE = 'A page that says where it was';
 const AWAY_MS = 400;
 
 test('the table on what is kept gives the defaults', async (t) => {
-  const { sh } = await shell(t);
-  const printed = {};
-  let part;
-  for (const line of (await succeeds(sh('campanile config'), 'config')).split('\n')) {
-    const [, name] = /^\[(\w+)\]$/.exec(line) ?? [];
-    const [, key, value] = /^(\w+) = "?([^"]*)"?$/.exec(line) ?? [];
-    if (name) part = name;
-    if (key) printed[`${part}.${key}`] = value;
-  }
-  const codes = (cell) => cell.match(/`[^`]+`/g).map((code) => code.slice(1, -1));
   const rows = tableRows(section('Nothing is lost').split('\n### ')[0]).filter(([name]) => /^`[a-z]+\./.test(name));
   assert.equal(rows.length, 8);
-  for (const [names, values] of rows) assert.deepEqual(codes(names).map((name) => printed[name]), codes(values));
+  await areDefaults(t, rows);
 });
 
 /** The page that says where it was, with a client of Node and over a path that can be cut: what it prints, and its reloads. */
@@ -377,15 +137,6 @@ function loginExamples() {
   const [login, whole, partly, refused, beside] = rows;
   assert.equal(rows.length, 5);
   return { login, whole, partly, refused, beside };
-}
-
-/** A stock page of Node, to be spoken to as the test likes. */
-function bareSocket(t, version, server, options = {}) {
-  const socket = client(version)(`http://127.0.0.1:${server.socketio.port}`, { forceNew: true, ...options });
-  afterwards(t, () => socket.disconnect());
-  const next = (event) => within(DEADLINE_MS, new Promise((resolve) => { socket.once(event, (...told) => resolve(told)); }), () => event);
-  const login = (object) => within(DEADLINE_MS, new Promise((resolve) => { socket.emit('login', object, resolve); }), () => 'an answer');
-  return { next, login };
 }
 
 test('logins with an object are answered as the table says, and new_msg comes with what it says', async (t) => {
@@ -566,6 +317,9 @@ test('the lines with --config, the environment and --set work, and later beats e
 
 test('the lines on health and figures say what the text says, and every figure of the table is there', async (t) => {
   const server = await ownServer(t, ['admin.listen=127.0.0.1:0']);
+  const refused = bareSocket(t, '4.x', server);
+  await refused.next('connect');
+  assert.equal((await refused.login('x'.repeat(2000))).code, 'invalid_uid');
   const lines = snippet('Health and figures', 'sh').map((line) => addressed(line, server));
   const said = [];
   for (const line of lines) said.push(await succeeds(run('sh', ['-c', line]), line));
@@ -717,29 +471,6 @@ function protocol() {
   return { login, toUsers, toGroup, membership, history, watch, other };
 }
 
-/** An answer has the type, the keys and the names of an example; its numbers may be others, and what is `…` there may be anything. */
-function assertAlike(answer, example) {
-  const check = (value, pattern, where) => {
-    if (pattern === '…') {
-      assert.notEqual(value, undefined, where);
-    } else if (Array.isArray(pattern)) {
-      assert.ok(Array.isArray(value) && value.length > 0, `${where} is a list with something in it`);
-      value.forEach((item, index) => check(item, pattern[0], `${where}[${index}]`));
-    } else if (typeof pattern === 'object') {
-      assert.equal(typeof value, 'object', where);
-      if ('…' in pattern) return;
-      assert.deepEqual(Object.keys(value).sort(), Object.keys(pattern).sort(), `keys of ${where}`);
-      for (const key of Object.keys(pattern)) check(value[key], pattern[key], `${where}.${key}`);
-    } else if (typeof pattern === 'string') {
-      assert.equal(value, pattern, where);
-    } else {
-      assert.equal(typeof value, typeof pattern, where);
-    }
-  };
-  const pattern = JSON.parse(example.replaceAll('{…}', '{"…":0}').replaceAll(':…', ':"…"'));
-  check(answer, pattern, JSON.stringify(answer));
-}
-
 /** Says to a chat what an example says, with `fields` for its `…` or beside what it has. */
 function filled(example, ...fields) {
   const text = example.replace(', …', '').replace(/\}$/, `${fields.map((field) => `,${field}`).join('')}}`);
@@ -847,66 +578,6 @@ test('with since, a login and a join of the table of the chat are answered and t
   assertAlike(JSON.parse(loggedIn), login.got.objects[0]);
   assertAlike(JSON.parse(joined), membership.got.objects[0]);
   assert.deepEqual([first, second, more.length], [...late, 1]);
-});
-
-const SECRET = 'sixteen bytes !!';
-
-/** The token that the line of the README makes. */
-async function token(uid) {
-  const line = snippet('Who may log in', 'php').join('\n');
-  const made = await succeeds(run('php', ['-r', `$uid = $argv[1]; $secret = $argv[2]; ${line} echo $token;`, '--', uid, SECRET]), line);
-  assert.match(made, /^alice\.\d+\.[\da-f]{64}$/);
-  return made;
-}
-
-const SIGNED = ['auth.mode=signed', `auth.secret=${SECRET}`];
-
-test('auth.secret has to be as long as the text says', async (t) => {
-  const { sh } = await shell(t);
-  const [, bytes] = /at least (\d+) bytes/.exec(section('Who may log in'));
-  const check = (length) => sh(`campanile --set auth.mode=signed --set auth.secret=${'x'.repeat(length)} check-config`);
-  await succeeds(check(Number(bytes)), 'a secret that is long enough');
-  const { code, stdout, stderr } = await check(Number(bytes) - 1);
-  assert.notEqual(code, 0);
-  assert.match(stdout + stderr, /auth\.secret/);
-});
-
-test('the token of the PHP line logs a Socket.IO page in, and a plain uid does not', async (t) => {
-  const server = await ownServer(t, SIGNED);
-  const page = socketioPage(t, server);
-  await page.connectedTimes(1);
-  // The first login that is taken counts: had this been, the next would be ignored.
-  page.emit('login', 'bob');
-  page.login(await token('alice'));
-  page.uid = 'alice';
-  await page.ready();
-  assert.equal(await server.push({ to: 'bob', content: 'for nobody' }), 'offline');
-});
-
-test('the token of the PHP line logs a page of the uid websocket in, and a plain uid does not', async (t) => {
-  const server = await ownServer(t, [...UID_AND_TEXT, ...SIGNED]);
-  const stranger = await rawPage(t, server, 'uid_socket');
-  await stranger.login('alice');
-  await stranger.until('the end of its connection', () => stranger.disconnects.length > 0);
-  assert.equal(await server.push({ to: 'alice', content: 'for nobody' }), 'offline');
-  const page = await rawPage(t, server, 'uid_socket');
-  await page.login(await token('alice'));
-  await online(server, 'alice');
-  assert.equal(await server.push({ to: 'alice', content: 'hello' }), 'ok');
-  await page.receives('hello');
-});
-
-test('the token of the PHP line logs a chat page in, by its login or its URL, and a plain uid does not', async (t) => {
-  const server = await chatServer(t, SIGNED);
-  const made = await token('alice');
-  const page = await rawPage(t, server, 'chat');
-  assert.equal((await answered(page, JSON.stringify({ type: 'login', uid: 'alice' }))).type, 'error');
-  assert.equal((await answered(page, JSON.stringify({ type: 'login', token: 'alice' }))).type, 'error');
-  assert.equal(await server.push({ to: 'alice', content: 'for nobody' }), 'offline');
-  assertAlike(await answered(page, JSON.stringify({ type: 'login', token: made })), protocol().login.got.objects[0]);
-  const other = await rawPage(t, server, 'chat', `?token=${made}`);
-  const first = await other.until('an answer to its URL', () => other.messages[0]);
-  assertAlike(JSON.parse(first), protocol().login.got.objects[0]);
 });
 
 test('README.zh.md has the same commands and code as README.md, comments apart', () => {
