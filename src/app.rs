@@ -137,6 +137,17 @@ impl App {
         })
     }
 
+    /// Reads the files that `config` names, keys and certificates, as [`bind`](Self::bind) does.
+    ///
+    /// # Errors
+    /// When one cannot be read or used; names the key and the path.
+    pub fn check_files(config: &Config) -> anyhow::Result<()> {
+        Keys::open(&config.api)?;
+        Auth::new(&config.auth)?;
+        listeners::load(&config.tls)?;
+        Ok(())
+    }
+
     /// Which addresses are open.
     #[must_use]
     pub fn addrs(&self) -> Addresses {

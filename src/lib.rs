@@ -11,8 +11,9 @@
 //! first goes by [`hub::Backlog`] (`store=1`) or, from a chat page, [`chat::Chat`] →
 //! [`hub::Recorder`], and then the same way.
 //!
-//! **One login.** `gateway::socketio` on `login` → `claim` (what the page sent) → [`auth::Auth`]
-//! (→ [`uid::Uid`]) → between two pushes ([`hub::Hub::between_pushes`]): count
+//! **One login.** `gateway::socketio` on `login` → `claim` (what the page sent) → `gateway::entrance`
+//! (limits, then [`auth::Auth`], at once or when somebody has been asked → [`uid::Uid`]) → between two
+//! pushes ([`hub::Hub::between_pushes`]): count
 //! ([`hub::Hub::login`]), find where the page begins, hand it what it has missed, join the rooms → keep
 //! the [`hub::Session`] for as long as the page is there. Its `Drop` is the logout; how the connection
 //! ended tells where the user's next page begins ([`hub::Standstill::end`]). The uid websocket does the

@@ -252,7 +252,7 @@ fn open(
     open_by(section, address, |address| Listener::bind(address, tuning))
 }
 
-fn load(tls: &Tls) -> anyhow::Result<Option<Arc<Certificate>>> {
+pub(super) fn load(tls: &Tls) -> anyhow::Result<Option<Arc<Certificate>>> {
     if !tls.is_on() {
         return Ok(None);
     }

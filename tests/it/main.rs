@@ -52,6 +52,7 @@ mod security;
 mod shutdown;
 mod signed_pushes;
 mod stall;
+mod start;
 mod store;
 mod store_backlog;
 mod store_backlog_many;

@@ -1,0 +1,70 @@
+//! What the program does before it serves, and what does not end it.
+
+use std::fs;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+
+use crate::harness::http::Http;
+use crate::harness::process::{Process, campanile, output_of};
+use crate::harness::within;
+
+#[tokio::test]
+async fn a_hangup_does_not_end_a_server_that_has_no_certificate() {
+    let server = Process::start("127.0.0.1:0", "127.0.0.1:0", &[]).await;
+    server.signal("HUP").await;
+    let mut http = Http::open(server.http).await;
+    http.send(b"GET /?type=publish&to=alice&content=hi HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    assert_eq!(http.answer().await.text(), "offline");
+}
+
+#[tokio::test]
+async fn check_config_reads_the_files_that_are_named() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let missing = folder.path().join("missing");
+    for key in ["api.key_file", "tls.cert"] {
+        let setting = format!("{key}={}", missing.display());
+        let other = format!("tls.key={}", missing.display());
+        let mut arguments = vec!["check-config", "--set", &setting];
+        if key == "tls.cert" {
+            arguments.extend(["--set", &other]);
+        }
+        let output = output_of(campanile(&arguments)).await;
+        assert_eq!(output.status.code(), Some(1), "{key}");
+        let said = String::from_utf8(output.stderr).expect("it is text");
+        let is_named = said.contains(key) && said.contains("missing");
+        assert!(is_named, "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_may_open_as_many_files_as_the_system_allows() {
+    let mut command = Command::new("sh");
+    let start = r#"ulimit -S -n 256; ulimit -H -n 4096; exec "$0" "$@""#;
+    command.args(["-c", start, env!("CARGO_BIN_EXE_campanile")]);
+    for setting in ["socketio.listen=127.0.0.1:0", "http.listen=", "web.listen="] {
+        command.args(["--set", setting]);
+    }
+    command.args(["--set", "admin.listen=", "--set", "store.url="]);
+    command.stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().expect("the shell starts");
+    let mut log = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+    let listens = async {
+        while let Some(line) = log.next_line().await.expect("it is text") {
+            if line.contains("listening") {
+                return;
+            }
+        }
+        panic!("it ended");
+    };
+    within("the server to listen", listens).await;
+    let pid = child.id().expect("it runs");
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).expect("it is Linux");
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let files: Vec<&str> = files.expect("a limit").split_whitespace().collect();
+    assert_eq!(files[3..5], ["4096", "4096"]);
+}
