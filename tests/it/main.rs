@@ -70,4 +70,5 @@ mod uid_socket;
 mod uid_socket_recovery;
 mod unix_sockets;
 mod web;
+mod webhook_login;
 mod wire;
