@@ -30,6 +30,8 @@ mod jwt_login;
 mod keys;
 mod keys_config;
 mod layers;
+mod limits;
+mod limits_of_pages;
 mod login;
 mod login_errors;
 mod nginx;
