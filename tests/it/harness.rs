@@ -1,5 +1,6 @@
 //! A real server on free ports, and the verbs of a backend that pushes to it.
 
+pub(crate) mod attack;
 pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod chat;

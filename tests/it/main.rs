@@ -2,6 +2,12 @@
 
 mod aborted;
 mod admin;
+mod attacks_http;
+mod attacks_lines;
+mod attacks_push;
+mod attacks_server;
+mod attacks_socketio;
+mod attacks_storms;
 mod backlog;
 mod backlog_edges;
 mod backlog_faults;

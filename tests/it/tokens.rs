@@ -11,7 +11,12 @@ use crate::harness::{FREE, Server};
 
 const SECRET: &str = "a secret of the backend";
 
-fn token(uid: &str, expiry: u64, secret: &str) -> String {
+pub(crate) fn in_an_hour() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("it is after 1970").as_secs() + 3600
+}
+
+pub(crate) fn token(uid: &str, expiry: u64, secret: &str) -> String {
     let signed = format!("{uid}.{expiry}");
     let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes());
     let mut mac = mac.expect("an HMAC takes a key of any length");

@@ -24,6 +24,24 @@ pub(crate) fn campanile(arguments: &[&str]) -> Command {
     command
 }
 
+/// The same, with at most so many open files.
+pub(crate) fn campanile_with_files(files: u32, arguments: &[&str]) -> Command {
+    let plain = campanile(arguments);
+    let plain = plain.as_std();
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg(format!("ulimit -n {files}; exec \"$0\" \"$@\""))
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .kill_on_drop(true)
+        .stdin(Stdio::null());
+    for (name, _) in plain.get_envs() {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// Runs a command to its end.
 pub(crate) async fn output_of(mut command: Command) -> Output {
     let what = format!("{:?}", command.as_std());
@@ -45,6 +63,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts it on these addresses and waits until it listens.
     pub(crate) async fn start(socketio: &str, http: &str, more: &[&str]) -> Self {
+        Self::start_by(campanile, (socketio, http), more).await
+    }
+
+    /// The same, by a command that `make` gives for the arguments.
+    pub(crate) async fn start_by(
+        make: impl FnOnce(&[&str]) -> Command,
+        (socketio, http): (&str, &str),
+        more: &[&str],
+    ) -> Self {
         let (socketio, http) = (
             format!("socketio.listen={socketio}"),
             format!("http.listen={http}"),
@@ -60,7 +87,7 @@ impl Process {
         ];
         let settings = settings.into_iter().chain(more.iter().copied());
         let arguments: Vec<&str> = settings.flat_map(|setting| ["--set", setting]).collect();
-        let mut command = campanile(&arguments);
+        let mut command = make(&arguments);
         let mut child = command
             .stderr(Stdio::piped())
             .spawn()
@@ -149,6 +176,35 @@ impl Process {
                 }
             }
             faults
+        };
+        within("the end of the log", reading).await
+    }
+
+    /// What it logs while `work` is done, and what comes of that.
+    pub(crate) async fn logs_during<F: Future>(&mut self, work: F) -> (F::Output, Vec<String>) {
+        let mut lines = Vec::new();
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                line = self.log.next_line() => {
+                    let line = line.expect("the log is text");
+                    lines.push(line.expect("the process runs"));
+                }
+                output = &mut work => return (output, lines),
+            }
+        }
+    }
+
+    /// Ends it in good order. Gives every line that it has logged, from where the log was read last.
+    pub(crate) async fn lines_till_the_end(&mut self) -> Vec<String> {
+        self.signal("TERM").await;
+        let reading = async {
+            let mut lines = Vec::new();
+            while let Some(line) = self.log.next_line().await.expect("the log is text") {
+                lines.push(line);
+            }
+            lines
         };
         within("the end of the log", reading).await
     }
