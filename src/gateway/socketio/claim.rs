@@ -65,6 +65,7 @@ impl Login {
             (None, None) if auth.judges_more() => (String::new(), None),
             (None, None) => return Err(Nobody::Nameless),
             // Where anybody may be anyone, a token is nobody's name.
+            (Some(_), None) if auth.is_open() => return Err(Nobody::Nameless),
             (Some(_), Some(named)) if auth.is_open() => (named, None),
             (None, Some(named)) => (named, None),
             (Some(token), named) => (text(token, socket), named),

@@ -111,7 +111,12 @@ impl Page {
         }
         house.egress.connections.attach(&link);
         let newest = house.lobby.hub.between_pushes(|still| still.newest());
-        let claim = auth.filter(|auth| auth.get("uid").is_some() || auth.get("token").is_some());
+        let is_open = house.lobby.entrance.auth.is_open();
+        let claim = auth.filter(|auth| {
+            let has = |name| auth.get(name).is_some_and(|value: &Value| !value.is_null());
+            // Where nobody asks for a token, one is for somebody else.
+            has("uid") || has("token") && !is_open
+        });
         let page = Arc::new(Self {
             house: Arc::clone(house),
             visitor,
