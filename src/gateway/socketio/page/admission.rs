@@ -163,11 +163,7 @@ impl Page {
         let state = guard.as_ref()?;
         let Some(session) = &state.session else {
             drop(guard);
-            let rest = self.begins(socket, login, admitted, tell);
-            if expires.is_some() {
-                self.house.expiries.set(self.link.sid, expires, self);
-            }
-            return rest;
+            return self.begins(socket, login, admitted, tell);
         };
         let (uid, auth) = (session.uid(), &self.house.lobby.entrance.auth);
         let renews = |admitted| entrance::renews(auth, uid, admitted);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use socketioxide::extract::SocketRef;
 
 use crate::auth::Admitted;
+use crate::gateway::entrance;
 use crate::gateway::ledger::End;
 use crate::gateway::parcels::{Parcels, Since};
 use crate::gateway::rooms::Room;
@@ -91,6 +92,7 @@ impl Page {
             // Two logins were judged at a time.
             return None;
         }
+        let expires = admitted.as_ref().and_then(|admitted| admitted.expires);
         // In one step: who is counted is found by every push that comes after.
         let begun = self.house.lobby.hub.between_pushes(|still| {
             if let Err(over) = self.may_open(admitted.as_ref()) {
@@ -105,6 +107,10 @@ impl Page {
             };
             Ok((parcels, read))
         });
+        if let (Ok(_), Some(_)) = (&begun, expires) {
+            let until = entrance::deadline(expires);
+            self.house.expiries.set(self.link.sid, until, self);
+        }
         drop(guard);
         let (parcels, read) = match begun {
             Ok(begun) => begun,
