@@ -27,7 +27,7 @@ pub(crate) fn router(
     let asks = address.is_some_and(|address| !address.ip().is_loopback());
     let figures = move |headers: HeaderMap| {
         let answer = match asks.then(|| may_read(&keys, &headers)) {
-            Some(Err(denied)) => (StatusCode::UNAUTHORIZED, format!("{denied}\n")).into_response(),
+            Some(Err(denied)) => refusal(denied),
             Some(Ok(())) | None => figures(&metrics, &levels()),
         };
         std::future::ready(answer)
@@ -45,8 +45,19 @@ fn may_read(keys: &Keys, headers: &HeaderMap) -> Result<(), Denied> {
     let shown = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    let key = shown.and_then(|shown| shown.strip_prefix("Bearer "));
+    let key = shown.and_then(|shown| {
+        let (scheme, key) = shown.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
     keys.shown(key, Scope::Read)
+}
+
+fn refusal(denied: Denied) -> Response {
+    if denied.is_known() {
+        return (StatusCode::FORBIDDEN, format!("{denied}\n")).into_response();
+    }
+    let bearer = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (StatusCode::UNAUTHORIZED, bearer, format!("{denied}\n")).into_response()
 }
 
 fn readyz(readiness: &Readiness) -> Response {
