@@ -81,6 +81,14 @@ impl Limits {
         self.count(self.doors.publisher())
     }
 
+    /// The same for one that pushes lines: such may stay idle, and must not keep others out.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn line_connects(&self) -> Result<Seat, Over> {
+        self.count(self.doors.lines())
+    }
+
     /// A page wants to open a session; it counts until the stay is dropped.
     ///
     /// # Errors

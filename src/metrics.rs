@@ -150,13 +150,22 @@ impl Metrics {
         self.0.slow_pages[wire as usize].inc();
     }
 
-    /// A login was refused; `code` is one of a few words.
+    /// Logins may be refused for these reasons: each is counted from zero.
+    pub fn logins_may_be_refused(&self, codes: &[&'static str]) {
+        for code in codes {
+            self.refusals(code);
+        }
+    }
+
+    /// A login was refused; `code` is one of those.
     pub fn login_refused(&self, code: &'static str) {
-        let counter = self
-            .0
+        self.refusals(code).inc();
+    }
+
+    fn refusals(&self, code: &'static str) -> Counter {
+        self.0
             .logins_refused
-            .get_or_create_owned(&vec![("code", code)]);
-        counter.inc();
+            .get_or_create_owned(&vec![("code", code)])
     }
 
     /// Somebody was over a limit.

@@ -88,6 +88,8 @@ pub(crate) enum Guests {
     Pages(Arc<Limits>),
     /// Those of publishers.
     Publishers(Arc<Limits>),
+    /// Those of publishers whose connections may be idle.
+    Lines(Arc<Limits>),
 }
 
 /// A connection that has just been accepted.
@@ -235,6 +237,7 @@ impl Listener {
         let seat = match &self.guests {
             None => return Ok(None),
             Some(Guests::Publishers(limits)) => limits.publisher_connects(),
+            Some(Guests::Lines(limits)) => limits.line_connects(),
             Some(Guests::Pages(limits)) => {
                 let address = (!peer.is_trusted()).then_some(peer.address);
                 limits.page_connects(address)

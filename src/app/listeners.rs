@@ -109,7 +109,8 @@ impl Listeners {
             web: open("web", config.web.listen, push)?,
             admin: open("admin", config.admin.listen, push)?,
             uid_socket: pages_in(open("uid_socket", config.uid_socket.listen, raw)?),
-            text: pushes_in(open("text", config.text.listen, push)?),
+            text: open("text", config.text.listen, push)?
+                .map(|open| open.limited(Guests::Lines(Arc::clone(limits)))),
             topic_socket: pages_in(open("topic_socket", config.topic_socket.listen, raw)?),
             udp: open_by("udp", config.udp.listen, UdpIngress::bind)?,
             chat: pages_in(open("chat", config.chat.listen, raw)?),
@@ -219,6 +220,14 @@ impl Addresses {
     }
 
     fn warn_of_strangers(&self, config: &Config) {
+        let is_foreign = |address: SocketAddr| !address.ip().is_loopback();
+        let pages = [self.socketio, self.uid_socket, self.chat];
+        if config.auth.mode == AuthMode::Open && pages.into_iter().flatten().any(is_foreign) {
+            tracing::warn!(
+                "auth.mode is open: whoever reaches the pages' ports may log in as any uid and read that \
+                 user's messages; set it to signed, jwt or webhook before strangers can"
+            );
+        }
         let listeners = [
             ("http", self.http, "push"),
             ("text", self.text, "push"),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::chat::Chat;
 use crate::config;
 use crate::gateway::websocket::{
-    Asks, Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
+    Asks, Close, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
     WebsocketEgress,
 };
 use crate::metrics::Gateway;
@@ -57,7 +57,7 @@ impl Dialect for ChatSocket {
         let claim = token.map(Claim::Token).or(trusted.map(Claim::Uid));
         if let Some(claim) = claim {
             let entered = talk.enter(claim, query.since, &None);
-            entered.map_err(|fault| Close::new(CloseCode::Policy, &fault.text))?;
+            entered.map_err(|fault| Close::refused(&fault.text))?;
         }
         Ok(talk)
     }

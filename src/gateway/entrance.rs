@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::auth::{Admission, Admitted, Auth, Caller, Claim, Refused};
 use crate::limits::{Limits, Over, Stay, Way};
-use crate::metrics::Metrics;
+use crate::metrics::{Limit, Metrics};
 use crate::net::Peer;
 use crate::uid::Uid;
 
@@ -73,6 +73,8 @@ pub(crate) enum Refusal {
 
 impl Entrance {
     pub(crate) fn new(auth: Arc<Auth>, limits: Arc<Limits>, metrics: Metrics) -> Arc<Self> {
+        metrics.logins_may_be_refused(&Refused::CODES);
+        metrics.logins_may_be_refused(&Refusal::CODES);
         Arc::new(Self {
             auth,
             limits,
@@ -179,6 +181,14 @@ impl Visitor {
 }
 
 impl Refusal {
+    /// Every code of its own, and those of limits that a login can meet.
+    const CODES: [&'static str; 4] = [
+        "already_logged_in",
+        "other_uid",
+        Limit::Logins.name(),
+        Limit::PagesPerUid.name(),
+    ];
+
     /// A word for it that stays the same.
     pub(in crate::gateway) fn code(&self) -> &'static str {
         match self {

@@ -188,9 +188,8 @@ impl SocketIoGateway {
         &self,
         stop: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
-        let expiries = Arc::clone(&self.expiries);
-        let connections = Arc::clone(&self.egress.connections);
-        async move { expiries.run(&connections, stop).await }
+        let (expiries, egress) = (Arc::clone(&self.expiries), self.egress.clone());
+        async move { expiries.run(&egress, stop).await }
     }
 
     /// Lets pages hear that do not log in, until `stop`.

@@ -13,7 +13,7 @@ use crate::auth::Admitted;
 use crate::config;
 use crate::gateway::entrance::{self, Refusal, Verdict};
 use crate::gateway::websocket::{
-    Asks, Close, CloseCode, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
+    Asks, Close, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
     WebsocketEgress, until,
 };
 use crate::hub::{Backlog, Hub};
@@ -81,7 +81,12 @@ impl Dialect for UidSocket {
 impl UidProtocol {
     /// The verdict on what the page said.
     fn judged(&mut self, verdict: Result<Admitted, Refusal>) -> Result<(), Close> {
-        let admitted = verdict.map_err(|refusal| self.refused(&refusal))?;
+        let admitted = match verdict {
+            Ok(admitted) => admitted,
+            // Its claim is good for as long as it was.
+            Err(refusal) if self.presence.is_some() => return self.renewal_refused(&refusal),
+            Err(refusal) => return Err(self.refused(&refusal)),
+        };
         let expires = entrance::deadline(admitted.expires);
         if let Some(presence) = &self.presence {
             if !entrance::renews(&self.asks.entrance.auth, presence.uid(), &admitted) {
@@ -99,7 +104,15 @@ impl UidProtocol {
 
     fn refused(&self, refusal: &Refusal) -> Close {
         self.asks.entrance.refused(&self.asks.visitor, refusal);
-        Close::new(CloseCode::Policy, &refusal.to_string())
+        Close::refused(&refusal.to_string())
+    }
+
+    fn renewal_refused(&self, refusal: &Refusal) -> Result<(), Close> {
+        let Asks { entrance, visitor } = &self.asks;
+        if entrance.refused(visitor, refusal) {
+            return Err(Close::refused(&refusal.to_string()));
+        }
+        Ok(())
     }
 
     /// What the page says next is of use if it can renew its claim.
@@ -128,7 +141,7 @@ impl Protocol for UidProtocol {
             Received::Oversized(length) => {
                 let most = self.asks.entrance.auth.max_claim();
                 let reason = format!("uid is {length} bytes long, the most is {most}");
-                return Err(Close::new(CloseCode::Policy, &reason));
+                return Err(Close::refused(&reason));
             }
         };
         let Asks { entrance, visitor } = &self.asks;

@@ -17,6 +17,8 @@ const FILES: usize = 1024;
 pub(super) struct Doors {
     pages: Count,
     publishers: Count,
+    /// Connections that push lines, which may be idle for ever.
+    lines: Count,
     polling: Count,
     per_peer: usize,
     /// Connections, as they are accepted; behind a proxy these are the proxy's.
@@ -38,7 +40,15 @@ pub enum Way {
 pub struct Seat {
     doors: Arc<Doors>,
     peer: Option<Peer>,
-    is_page: bool,
+    by: By,
+}
+
+/// Whose connection it is.
+#[derive(Debug, Clone, Copy)]
+enum By {
+    Page,
+    Publisher,
+    Lines,
 }
 
 /// A session that counts.
@@ -67,8 +77,9 @@ impl Doors {
         };
         Self {
             pages: Count::of(most),
-            // The other half is the store's, and whatever else opens a file.
-            publishers: Count::of(config.reserve / 2),
+            // The last quarter is the store's, and whatever else opens a file.
+            publishers: Count::of((config.reserve / 2).max(1)),
+            lines: Count::of((config.reserve / 4).max(1)),
             polling: Count::of(config.polling_sessions),
             per_peer: config.connections_per_peer,
             connections: Peers::default(),
@@ -82,19 +93,24 @@ impl Doors {
             self.pages.leave();
             return Err(over);
         }
-        Ok(self.seat(peer, true))
+        Ok(self.seat(peer, By::Page))
     }
 
     pub(super) fn publisher(self: &Arc<Self>) -> Result<Seat, Over> {
         self.publishers.enter(Limit::PushConnections)?;
-        Ok(self.seat(None, false))
+        Ok(self.seat(None, By::Publisher))
     }
 
-    fn seat(self: &Arc<Self>, peer: Option<Peer>, is_page: bool) -> Seat {
+    pub(super) fn lines(self: &Arc<Self>) -> Result<Seat, Over> {
+        self.lines.enter(Limit::PushConnections)?;
+        Ok(self.seat(None, By::Lines))
+    }
+
+    fn seat(self: &Arc<Self>, peer: Option<Peer>, by: By) -> Seat {
         Seat {
             doors: Arc::clone(self),
             peer,
-            is_page,
+            by,
         }
     }
 
@@ -135,11 +151,13 @@ impl Drop for Stay {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if self.is_page {
-            self.doors.pages.leave();
-            self.doors.connections.leave(self.peer);
-        } else {
-            self.doors.publishers.leave();
+        match self.by {
+            By::Page => {
+                self.doors.pages.leave();
+                self.doors.connections.leave(self.peer);
+            }
+            By::Publisher => self.doors.publishers.leave(),
+            By::Lines => self.doors.lines.leave(),
         }
     }
 }

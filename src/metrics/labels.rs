@@ -105,7 +105,7 @@ pub enum Limit {
 impl Limit {
     /// Its word, also for those who are told.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         LIMITS[self as usize]
     }
 }

@@ -106,11 +106,7 @@ impl Egress for SocketIoEgress {
         let pages = Audience::Users(std::slice::from_ref(uid));
         self.rooms.each(pages, |link| links.push(Arc::clone(link)));
         for link in links {
-            let socket = self.socket(&link);
-            if socket.is_some_and(|socket| socket.disconnect().is_err()) {
-                // Its queue has no place for the goodbye.
-                self.connections.cut(&link);
-            }
+            self.say_goodbye(&link);
         }
     }
 }
@@ -186,6 +182,15 @@ impl SocketIoEgress {
         Place {
             name,
             _member: self.rooms.enter(room, link),
+        }
+    }
+
+    /// Ends a page's session; stock clients do not come back by themselves.
+    pub(super) fn say_goodbye(&self, link: &Link) {
+        let socket = self.socket(link);
+        if socket.is_some_and(|socket| socket.disconnect().is_err()) {
+            // Its queue has no place for it.
+            self.connections.cut(link);
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use socketioxide::socket::Sid;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::socketio::connections::Connections;
+use crate::gateway::socketio::egress::SocketIoEgress;
 use crate::gateway::socketio::link::Link;
 
 /// How often it is looked whose time is over.
@@ -26,7 +26,15 @@ pub(super) trait Expiring {
 #[derive(Debug)]
 pub(super) struct Expiries<P> {
     claims: Mutex<HashMap<Sid, (Instant, Weak<P>)>>,
-    leaving: Mutex<Vec<(Instant, Arc<Link>)>>,
+    leaving: Mutex<Vec<Leaving>>,
+}
+
+/// A page that has to go.
+#[derive(Debug)]
+struct Leaving {
+    link: Arc<Link>,
+    /// When its connection ends; `None` until the goodbye has been said.
+    by: Option<Instant>,
 }
 
 impl<P: Expiring> Expiries<P> {
@@ -48,14 +56,17 @@ impl<P: Expiring> Expiries<P> {
         lock(&self.claims).remove(&sid);
     }
 
-    /// The page has been told to go; its connection ends soon, whatever it does.
+    /// The page has been told why it has to go. The goodbye itself follows with the next look, and soon
+    /// the connection ends, whatever the page does. Not at once: socketioxide ends a session that has
+    /// been said goodbye to as soon as anything more comes from it, and a page that polls and has
+    /// posted several events would be told nothing.
     pub(super) fn leaves(&self, link: &Arc<Link>) {
-        let by = Instant::now() + FAREWELL;
-        lock(&self.leaving).push((by, Arc::clone(link)));
+        let link = Arc::clone(link);
+        lock(&self.leaving).push(Leaving { link, by: None });
     }
 
     /// Ends what is over, until `stop`.
-    pub(super) async fn run(&self, connections: &Connections, stop: CancellationToken) {
+    pub(super) async fn run(&self, egress: &SocketIoEgress, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(INTERVAL);
         loop {
             tokio::select! {
@@ -67,15 +78,25 @@ impl<P: Expiring> Expiries<P> {
             for page in self.expired(now) {
                 page.expires();
             }
-            let gone = {
-                let mut leaving = lock(&self.leaving);
-                let due = leaving.partition_point(|(by, _)| *by <= now);
-                leaving.drain(..due).collect::<Vec<_>>()
-            };
-            for (_, link) in gone {
-                connections.end(&link);
+            self.see_off(egress, now);
+        }
+    }
+
+    fn see_off(&self, egress: &SocketIoEgress, now: Instant) {
+        let leaving = std::mem::take(&mut *lock(&self.leaving));
+        let mut left = Vec::new();
+        for Leaving { link, by } in leaving {
+            match by {
+                None => {
+                    egress.say_goodbye(&link);
+                    let by = Some(now + FAREWELL);
+                    left.push(Leaving { link, by });
+                }
+                Some(by) if by <= now => egress.connections.end(&link),
+                Some(_) => left.push(Leaving { link, by }),
             }
         }
+        lock(&self.leaving).append(&mut left);
     }
 
     fn expired(&self, now: Instant) -> Vec<Arc<P>> {

@@ -30,6 +30,8 @@ pub(crate) struct Close {
     pub(crate) code: CloseCode,
     /// At most 123 bytes.
     pub(crate) reason: String,
+    /// What it is counted as.
+    pub(super) counts_as: Reason,
 }
 
 /// One frame that waits.
@@ -265,15 +267,17 @@ const EXPIRED: CloseCode = CloseCode::Library(4001);
 impl Close {
     /// The page's claim is good no longer.
     pub(crate) fn expired(why: &str) -> Self {
-        Self::new(EXPIRED, why)
+        Self {
+            counts_as: Reason::Expired,
+            ..Self::new(EXPIRED, why)
+        }
     }
 
-    /// What it is counted as.
-    pub(super) fn counts_as(&self) -> Reason {
-        match self.code {
-            EXPIRED => Reason::Expired,
-            CloseCode::Policy => Reason::Refused,
-            _ => Reason::Stopped,
+    /// What the page said cannot be accepted.
+    pub(crate) fn refused(why: &str) -> Self {
+        Self {
+            counts_as: Reason::Refused,
+            ..Self::new(CloseCode::Policy, why)
         }
     }
 
@@ -285,6 +289,7 @@ impl Close {
         Self {
             code,
             reason: reason[..end].to_owned(),
+            counts_as: Reason::Stopped,
         }
     }
 }

@@ -253,7 +253,7 @@ impl<P: Protocol> Page<P> {
             // Frames that carry nothing count as well: each costs an answer.
             if !self.budget.spend() {
                 let over = self.limits.talks_too_much();
-                let close = Close::new(CloseCode::Policy, &over.to_string());
+                let close = Close::refused(&over.to_string());
                 return Err(End::Close(Reason::Refused, close));
             }
             let received = match message {
@@ -302,7 +302,7 @@ impl<P: Protocol> Page<P> {
                     return Err(End::Close(Reason::Slow, close));
                 }
                 if self.writing.is_empty() {
-                    return Err(End::Close(close.counts_as(), close));
+                    return Err(End::Close(close.counts_as, close));
                 }
             }
             if self.writing.is_empty() {

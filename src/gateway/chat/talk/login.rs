@@ -8,7 +8,7 @@ use crate::chat::answer::{Answer, Reference};
 use crate::chat::{Missed, catch_up};
 use crate::gateway::chat::ChatSocket;
 use crate::gateway::entrance::{self, Refusal, Verdict};
-use crate::gateway::websocket::{Asks, Close, CloseCode, Room};
+use crate::gateway::websocket::{Asks, Close, Room};
 use crate::group::Group;
 use crate::record::{Addressee, RecordId};
 use crate::uid::Uid;
@@ -112,8 +112,7 @@ impl Talk {
             code: Some(refusal.code()),
         };
         if entrance.refused(visitor, refusal) {
-            self.outbox
-                .close(Close::new(CloseCode::Policy, &fault.text));
+            self.outbox.close(Close::refused(&fault.text));
         }
         fault
     }

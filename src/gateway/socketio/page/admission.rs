@@ -55,7 +55,7 @@ impl Tell {
     }
 
     /// Who asks for no answer gets an event, unless `is_quiet`: the original had none.
-    fn refused(self, socket: &SocketRef, answer: &AsciiJson, is_quiet: bool) {
+    pub(super) fn refused(self, socket: &SocketRef, answer: &AsciiJson, is_quiet: bool) {
         match self {
             Self::Ack(ack, IsAsked(true)) => send(ack, socket, answer),
             Self::Ack(..) if is_quiet => {}
@@ -110,6 +110,10 @@ impl Page {
                 return None;
             }
         };
+        // Where claims do not expire only the first login counts, whatever the others are.
+        if entrance.auth.is_open() && self.is_somebody() {
+            return self.is_admitted(socket, login, None, tell);
+        }
         if login.is_guest {
             return self.is_admitted(socket, login, None, tell);
         }
@@ -125,6 +129,11 @@ impl Page {
                 }))
             }
         }
+    }
+
+    fn is_somebody(&self) -> bool {
+        let state = self.lock();
+        state.as_ref().is_some_and(|state| state.session.is_some())
     }
 
     fn is_judged(
@@ -194,34 +203,34 @@ impl Page {
         let is_quiet = entrance.auth.is_open() && !matches!(refusal, Refusal::Over(_));
         tell.refused(socket, &Answer::refused(refusal, refusal.code()), is_quiet);
         if is_last {
-            self.is_sent_away(socket, Fate::Refused);
+            self.has_to_go(Fate::Refused);
         }
     }
 
-    /// Ends the session and, soon, the connection. The page was told why.
-    pub(super) fn is_sent_away(self: &Arc<Self>, socket: &SocketRef, fate: Fate) {
-        self.link.decide(fate);
-        self.house.expiries.leaves(&self.link);
-        if socket.clone().disconnect().is_err() {
-            // Its queue has no place for the goodbye.
-            self.house.egress.connections.cut(&self.link);
+    /// The session ends, and soon the connection. The page was told why.
+    fn has_to_go(&self, fate: Fate) {
+        if self.link.decide(fate) {
+            self.house.expiries.leaves(&self.link);
         }
     }
 
-    /// The page says more than its share. False when it has to go.
+    /// Whether the page is heard: not when it says more than its share, nor once it has to go.
     pub(super) fn may_speak(self: &Arc<Self>, socket: &SocketRef) -> bool {
+        if self.link.fate() != Fate::Free {
+            return false;
+        }
         let may = self
             .lock()
             .as_mut()
             .is_none_or(|state| state.budget.spend());
-        if !may && self.link.fate() == Fate::Free {
+        if !may {
             let over = self.house.lobby.entrance.limits.talks_too_much();
             alone(
                 socket,
                 event::LIMIT,
                 Answer::refused(&over, over.code()).raw(),
             );
-            self.is_sent_away(socket, Fate::Refused);
+            self.has_to_go(Fate::Refused);
         }
         may
     }
@@ -235,6 +244,6 @@ impl Expiring for Page {
         let expired = entrance::expired();
         let answer = Answer::refused(&expired, expired.code());
         alone(&socket, event::LOGIN_ERROR, answer.raw());
-        self.is_sent_away(&socket, Fate::Expired);
+        self.has_to_go(Fate::Expired);
     }
 }

@@ -88,8 +88,11 @@ impl Page {
     ) -> Option<Rest> {
         let mut guard = self.lock();
         let state = guard.as_mut()?;
-        if state.session.is_some() {
+        if let Some(session) = &state.session {
             // Two logins were judged at a time.
+            let answer = Answer::second(session.uid());
+            drop(guard);
+            tell.refused(socket, &answer, true);
             return None;
         }
         let expires = admitted.as_ref().and_then(|admitted| admitted.expires);
