@@ -6,7 +6,8 @@ use std::time::Duration;
 use campanile::config::Config;
 use tokio::net::TcpStream;
 
-use crate::harness::attack::{Town, has_said_little, memory_is_back};
+use crate::harness::attack::{Town, has_said_little, memory_is_back, stranger};
+use crate::harness::eventually;
 use crate::harness::http::Http;
 use crate::harness::page::EIO4_POLLING;
 
@@ -14,7 +15,7 @@ const MIB: u64 = 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_idle_connections_and_dribbling_heads_harm_nobody_and_are_ended() {
-    const IDLE: usize = 4000;
+    const IDLE: usize = 5000;
     let (process, mut town) = Town::apart(&[]).await;
     let before = process.resident();
     let mut idle = Vec::new();
@@ -61,6 +62,44 @@ async fn thousands_of_idle_connections_and_dribbling_heads_harm_nobody_and_are_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_stranger_gets_his_share_of_the_connections_and_no_more() {
+    const MOST: usize = 50;
+    let settings = [format!("limits.connections_per_peer={MOST}")];
+    let (process, mut town) = Town::apart(&settings.each_ref().map(String::as_str)).await;
+    let ports = [town.server.socketio(), town.server.uid_socket()];
+    let mut idle = Vec::new();
+    let (mut refused, mut told) = (0, 0);
+    for n in 0..10 * MOST {
+        // One port accepts them in their order; the first refusal tells that all before are counted.
+        let port = if n <= MOST { ports[0] } else { ports[n % 2] };
+        let mut http = Http::over(stranger(2, port).await);
+        if n < MOST {
+            idle.push(http);
+            continue;
+        }
+        // He is told before he says anything, if the kernel takes it at once.
+        if let Some(answer) = http.answer_or_end().await {
+            assert_eq!(answer.status, 503, "connection {n}");
+            assert_eq!(answer.text(), "too many connections\r\n");
+            told += 1;
+        }
+        refused += 1;
+    }
+    assert_eq!(town.refused_by("peer_connections").await, refused);
+    assert!(told > 0, "nobody was told");
+    assert_eq!(town.opens_from(3, "").await.0, 200);
+    town.is_unharmed("one stranger's connections").await;
+    drop(idle);
+    eventually("the stranger to be let in again", async || {
+        let mut http = Http::over(stranger(2, ports[0]).await);
+        http.get(&EIO4_POLLING.target()).await;
+        http.answer_or_end().await.is_some_and(|a| a.status == 200)
+    })
+    .await;
+    has_said_little(process, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bodies_and_heads_without_end_are_refused_at_their_limits() {
     let (process, mut town) = Town::apart(&["http.max_body=1MiB"]).await;
     let before = process.resident();
@@ -99,6 +138,62 @@ async fn bodies_and_heads_without_end_are_refused_at_their_limits() {
     }
     memory_is_back(&process, before, 32 * MIB).await;
     has_said_little(process, 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_as_long_as_it_says_and_what_follows_is_no_part_of_it() {
+    let mut town = Town::start().await;
+    let page = town.server.connect_by(EIO4_POLLING).await;
+    let polled = format!("{}&sid={}", EIO4_POLLING.target(), page.sid);
+    let push = "type=publish&content=forged";
+    let login = r#"42["login","forged"]"#;
+    let lying = |target: &str, length: usize, body: &str| {
+        format!(
+            "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        )
+    };
+    for (address, target, body) in [
+        (town.server.http(), "/", push),
+        (town.server.socketio(), polled.as_str(), login),
+    ] {
+        // More than is said: the rest is no request.
+        let mut http = Http::open(address).await;
+        http.send(lying(target, 3, body)).await;
+        assert!(http.answer_or_end().await.is_some());
+        let rest = http.answer_or_end().await;
+        assert!(rest.is_none_or(|answer| answer.status == 400));
+        // Less: it is not taken, whether the sender goes or stays.
+        let stays = {
+            let mut http = Http::open(address).await;
+            http.send(lying(target, 1000, body)).await;
+            http
+        };
+        let mut goes = Http::open(address).await;
+        goes.send(lying(target, 1000, body)).await;
+        drop(goes);
+        // Two lengths, or a length and chunks, of which one would smuggle a request.
+        for lines in [
+            "Content-Length: 3\r\nContent-Length: 30\r\n",
+            "Content-Length: 3, 30\r\n",
+            "Content-Length: +3\r\n",
+            "Content-Length: 0x3\r\n",
+            "Transfer-Encoding: chunked, identity\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+        ] {
+            let mut http = Http::open(address).await;
+            http.send(format!(
+                "POST {target} HTTP/1.1\r\nHost: x\r\n{lines}\r\n{body}"
+            ))
+            .await;
+            let answer = http.answer_or_end().await;
+            assert!(answer.is_none_or(|answer| answer.status == 400), "{lines}");
+        }
+        // A push would have reached everyone before this.
+        town.is_unharmed(target).await;
+        town.is_alone().await;
+        drop(stays);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

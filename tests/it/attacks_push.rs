@@ -83,6 +83,43 @@ async fn a_signed_push_is_taken_once_and_only_as_it_was_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_differs_in_its_last_byte_is_none_on_any_port() {
+    let town = Town::start_with(|config| {
+        config.api.keys = vec![format!("push:{KEY}").as_str().into()];
+        config.text.extensions = true;
+    })
+    .await;
+    let page = &mut town.server.login("victim").await;
+    let form = "type=publish&to=victim&content=hi";
+    for (key, is_good) in [
+        (&KEY[..KEY.len() - 1], false),
+        (&KEY.replace("backend", "backene"), false),
+        (&format!("{KEY}d"), false),
+        (&KEY.to_uppercase(), false),
+        ("", false),
+        (KEY, true),
+    ] {
+        let bearer = format!("Authorization: Bearer {key}\r\n");
+        let shown = format!("{form}&key={key}");
+        for (lines, body) in [(bearer.as_str(), form), ("", shown.as_str())] {
+            let status = posts(&town, "/", lines, body).await.status;
+            assert_eq!(status, if is_good { 200 } else { 401 }, "{lines}{body}");
+        }
+        let mut pusher = Pusher::open(town.server.text()).await;
+        let word = if is_good { "ok" } else { "fail" };
+        let shows = format!(r#"{{"@":"key","key":"{key}"}}"#);
+        assert_eq!(pusher.pushes(shows).await, word, "{key}");
+        for line in [r#"{"uid":"victim"}"#, r#"{"@":"all","content":"hi"}"#] {
+            assert_eq!(pusher.pushes(line).await, word, "{key}: {line}");
+        }
+    }
+    // Only what came with the key has arrived.
+    for content in ["hi", "hi", r#"{"uid":"victim"}"#] {
+        page.receives(content).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn neither_a_key_nor_a_token_reaches_the_log_at_any_level() {
     let keys = format!(r#"api.keys=["push:{KEY}"]"#);
     let settings = [

@@ -1,16 +1,64 @@
 //! Many at once: storms of pages that come and go, and crowds of one user.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
+use tokio::io::AsyncReadExt as _;
+use tokio::task::JoinSet;
 
 use crate::harness::attack::{Town, has_said_little, online};
 use crate::harness::page::{DIALECTS, EIO3_WEBSOCKET, EIO4_WEBSOCKET, Page};
 use crate::harness::raw::RawPage;
 use crate::harness::recovery::logs_in_with;
 use crate::harness::{Server, eventually};
+use crate::stall::narrow_connection;
 
 const MIB: u64 = 1024 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_that_read_a_byte_now_and_then_are_cut_and_delay_nobody() {
+    const SLOW: usize = 20;
+    let mut town = Town::start_with(|config| {
+        config.socketio.max_queue = 64;
+        config.websocket.max_queue = 64;
+    })
+    .await;
+    let mut reading = JoinSet::new();
+    for n in 0..SLOW {
+        let tcp = narrow_connection(town.server.socketio()).await;
+        let mut page = Page::open(tcp, DIALECTS[n % 2]).await;
+        page.joins().await;
+        page.logs_in("slow").await;
+        let tcp = narrow_connection(town.server.uid_socket()).await;
+        let (mut raw, _) = RawPage::over(tcp, "").await;
+        raw.says("slow").await;
+        assert!(raw.is_heard().await);
+        reading.spawn(async move {
+            let mut seconds = tokio::time::interval(Duration::from_secs(1));
+            let mut byte = [0];
+            loop {
+                seconds.tick().await;
+                if !matches!(raw.tcp.read(&mut byte).await, Ok(1)) {
+                    // The other reads nothing at all.
+                    drop(page);
+                    return;
+                }
+            }
+        });
+    }
+    let long = "x".repeat(20_000);
+    let mut pushes = 0;
+    while town.server.push("slow", &long).await == "ok" {
+        pushes += 1;
+        assert!(pushes < 10_000, "slow pages are kept without end");
+        if pushes % 50 == 0 {
+            town.is_unharmed("pushes to slow pages").await;
+        }
+    }
+    town.is_alone().await;
+    town.is_unharmed("slow pages").await;
+}
 
 /// Comes, logs in, and breaks off at once.
 async fn touches(server: &Server, n: usize) {
