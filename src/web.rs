@@ -75,6 +75,7 @@ fn describe(config: &Config, neighbours: Neighbours, private: bool) -> Value {
             .map(|a| json!({ "port": a.port(), "tls": tls(TlsListener::Http) })),
         "escape_html": config.http.escape_html != EscapeHtml::Off,
         "push": private,
+        "key": config.api.has_keys(),
         "version": env!("CARGO_PKG_VERSION"),
     })
 }

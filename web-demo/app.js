@@ -13,7 +13,7 @@ const NAMES = ['alice', 'bob', 'carol', 'dave', 'erin', 'frank', 'grace', 'heidi
 
 const $ = (id) => document.getElementById(id);
 
-let config = { socketio: { port: 2120, path: '/socket.io' }, http: { port: 2121 }, escape_html: true, push: false };
+let config = { socketio: { port: 2120, path: '/socket.io' }, http: { port: 2121 }, escape_html: true, push: false, key: false };
 let configRead = false;
 let uid = firstUid();
 let secondUid = friendlyUid(uid);
@@ -294,15 +294,19 @@ async function push(event) {
   const sentMode = mode();
   if (sentMode === 'uid' && !form.to) { showAnswer('', 'needUid'); $('to').focus(); return; }
   if (!form.content) { showAnswer('', 'needContent'); $('content').focus(); return; }
+  const key = $('key').value.trim();
+  // Anything else would be no header, and no key of the server either.
+  if (config.key && !/^[\x21-\x7e]+$/.test(key)) { showAnswer('', 'needKey'); $('key').focus(); return; }
+  const headers = config.key ? { authorization: `Bearer ${key}` } : {};
   showAnswer('', 'sending');
   $('push').disabled = true;
   try {
-    const response = await fetch('push', { method: 'POST', body: new URLSearchParams(form) });
+    const response = await fetch('push', { method: 'POST', headers, body: new URLSearchParams(form) });
     const word = (await response.text()).trim();
     const reason = response.headers.get('x-campanile-reason');
     if (word === 'ok') showAnswer(word, { me: 'okMe', uid: 'okUid', all: 'okAll' }[sentMode], form);
     else if (word === 'offline') showAnswer(word, form.store ? 'waits' : 'offline', form);
-    else if (word === 'fail') showAnswer(word, reason ? 'unkept' : 'fail', { reason });
+    else if (word === 'fail') showAnswer(word, !reason ? 'fail' : [401, 403].includes(response.status) ? 'denied' : 'unkept', { reason });
     else if (response.status === 403) showAnswer('', 'pushOff');
     else showAnswer('', 'odd', { status: response.status });
   } catch {
@@ -323,8 +327,8 @@ function showSnippets() {
   const form = fields();
   const note = !config.http ? t('httpOff') : mode() === 'uid' && !form.to ? t('needUid') : '';
   const url = `http${config.http?.tls ? 's' : ''}://${location.hostname}:${config.http?.port}/`;
-  showCode('curl', curlParts(url, form), note && `# ${note}`);
-  showCode('php', phpParts(url, form), note && `// ${note}`);
+  showCode('curl', curlParts(url, form, config.key), note && `# ${note}`);
+  showCode('php', phpParts(url, form, config.key), note && `// ${note}`);
 }
 
 async function copy(event) {
@@ -384,6 +388,7 @@ async function readConfig() {
   $('socketio-port').textContent = ` :${config.socketio.port}`;
   if (config.http) $('http-port').textContent = ` :${config.http.port}`;
   $('push').disabled = !config.push;
+  $('key-option').hidden = !config.key || !config.push;
   if (!config.push && !answer) showAnswer('', config.http ? 'pushOff' : 'httpOff');
 }
 

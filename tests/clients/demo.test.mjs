@@ -319,6 +319,45 @@ test('a push that cannot be kept is told to be nowhere', async (t) => {
   assert.deepEqual(await messages(alice), []);
 });
 
+test('where a push takes a key the form asks for it and says why another is of no use, and the snippets take it from the environment', async (t) => {
+  const [key, reading] = ['a key that is typed in'.replaceAll(' ', '-'), 'a-key-that-may-not-push'];
+  const { open, errors } = await demo(t, {}, [`api.keys=["push:${key}", "read:${reading}"]`]);
+  const alice = await open('alice');
+  await alice.bringToFront();
+  let pushes = 0;
+  alice.on('request', (request) => { if (request.url().endsWith('/push')) pushes += 1; });
+  const says = (words) => alice.waitForFunction((wanted) => document.querySelector('#answer').textContent.includes(wanted), words);
+  assert.equal(await alice.getAttribute('#key', 'type'), 'password');
+  for (const none of ['', '钥匙']) {
+    await alice.fill('#key', none);
+    await alice.click('#push');
+    await says('with a key only');
+  }
+  assert.equal(pushes, 0);
+  for (const [wrong, why] of [['another-key-altogether', 'the key is not known'], [reading, 'the key is not for this']]) {
+    await alice.fill('#key', wrong);
+    await alice.click('#push');
+    await says(`not taken, and sent to nobody: ${why}`);
+  }
+  assert.deepEqual(await messages(alice), []);
+  await alice.fill('#key', key);
+  await alice.fill('#content', 'with a key');
+  await alice.click('#push');
+  await answers(alice, 'ok');
+  await shows(alice, 'with a key');
+  const tools = { curl: (text) => ['sh', ['-c', text]], php: (text) => ['php', ['-r', text]] };
+  for (const [id, call] of Object.entries(tools)) {
+    const text = await alice.textContent(`#${id}`);
+    assert.ok(!text.includes(key), `${id} does not show the key`);
+    await alice.fill('#content', `by ${id}`);
+    const [program, args] = call(await alice.textContent(`#${id}`));
+    const { stdout } = await run(program, args, { env: { ...process.env, KEY: key } });
+    assert.equal(stdout, 'ok', id);
+    await shows(alice, `by ${id}`);
+  }
+  assert.deepEqual(errors, []);
+});
+
 test('the list keeps the newest 200 messages', async (t) => {
   const { server, open } = await demo(t);
   const alice = await open('alice');
@@ -343,6 +382,12 @@ test('without the Socket.IO client the page says what to run and the rest still 
   await page.click('#push');
   await answers(page, 'ok');
   assert.deepEqual(errors, []);
+});
+
+test('where a push takes no key nobody is asked for one', async (t) => {
+  const { open } = await demo(t);
+  const alice = await open('alice');
+  assert.equal(await alice.isVisible('#key'), false);
 });
 
 test('when pushing from the page is off the page says so and keeps the curl line', async (t) => {

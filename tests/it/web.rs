@@ -77,6 +77,7 @@ async fn the_page_learns_where_the_other_ports_are() {
         "http": { "port": server.http().port(), "tls": false },
         "escape_html": true,
         "push": true,
+        "key": false,
         "version": env!("CARGO_PKG_VERSION"),
     });
     assert_eq!(answer.json(), expected);
