@@ -46,6 +46,16 @@ async function serving(t, program, args, port) {
   await eventually(`${program} serves`, isOpen).catch((error) => { throw new Error(`${error.message}: ${said}`); });
 }
 
+const DOORS = 'TLS, proxies, Unix sockets';
+
+/** Makes the files of TLS that the text names, but in a folder of the test: a certificate for loopback, and its key. */
+async function certificate(folder) {
+  const [cert, key] = ['fullchain', 'privkey'].map((name) => path.join(folder, `${name}.pem`));
+  const line = `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout ${key} -out ${cert}`;
+  await succeeds(run('sh', ['-c', line]), line);
+  return cert;
+}
+
 /** A port that was free a moment ago. */
 function freePort() {
   const server = net.createServer();
@@ -72,8 +82,10 @@ test('every configuration of the text is a sound one', async (t) => {
   const { folder, sh } = await shell(t);
   const blocks = codeBlocks(ENGLISH).filter(({ language }) => language === 'toml');
   assert.equal(blocks.length, 5);
+  await certificate(folder);
   for (const { lines } of blocks) {
-    await writeFile(path.join(folder, 'campanile.toml'), lines.join('\n'));
+    // The files that it names are read.
+    await writeFile(path.join(folder, 'campanile.toml'), lines.join('\n').replaceAll('/etc/campanile/', `${folder}/`));
     await succeeds(sh('campanile --config campanile.toml check-config'), lines.join('\n'));
   }
 });
@@ -353,11 +365,8 @@ test('the PHP that signs reaches alice where nothing but a signature is taken, a
 
 test('with the settings of TLS backends push by https and pages connect by wss, and nothing else is spoken', async (t) => {
   const folder = await ownFolder(t);
-  const [cert, key] = ['cert', 'key'].map((name) => path.join(folder, `${name}.pem`));
-  const make = `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout ${key} -out ${cert}`;
-  await succeeds(run('sh', ['-c', make]), make);
-  const files = { cert, key };
-  const server = await ownServer(t, settings('TLS, proxies, Unix sockets').map((setting) => setting.replace(/^tls\.(\w+)=.*/, (_, name) => `tls.${name}=${files[name]}`)));
+  const cert = await certificate(folder);
+  const server = await ownServer(t, settings(DOORS).map((setting) => setting.replace('/etc/campanile/', `${folder}/`)));
   const line = `curl -s --cacert ${cert} -d type=publish -d to=alice -d content=hello https://127.0.0.1:${server.http.port}/`;
   const page = client('4.x')(`https://127.0.0.1:${server.socketio.port}`, { forceNew: true, transports: ['websocket'], ca: await readFile(cert) });
   afterwards(t, () => page.disconnect());
@@ -367,8 +376,6 @@ test('with the settings of TLS backends push by https and pages connect by wss, 
   assert.equal(await told, 'hello');
   assert.notEqual((await run('curl', ['-s', `http://127.0.0.1:${server.http.port}/?type=publish&to=alice&content=x`])).stdout, 'ok');
 });
-
-const DOORS = 'TLS, proxies, Unix sockets';
 
 test('pages go through nginx, as the text sets it up, to the Unix socket, and from other sites none where origins are listed', async (t) => {
   const folder = await ownFolder(t);
