@@ -43,7 +43,6 @@ use page::Page;
 pub(crate) use page::{Progress, Protocol, Received, Treatment, until};
 pub(crate) use rooms::Member;
 pub use rooms::WebsocketEgress;
-pub(crate) use tungstenite::protocol::frame::coding::CloseCode;
 
 /// What the kernel may hold for a page that does not read.
 const SEND_BUFFER: usize = 128 * 1024;
