@@ -18,7 +18,7 @@ run: build web-demo/node_modules
 build:
 	cargo build --release --locked
 
-test: tools lint rust-test client-test conformance budgets
+test: tools lint rust-test client-test conformance budgets fuzz-quick
 
 lint:
 	cargo fmt --check
@@ -54,7 +54,7 @@ fuzz: tools
 
 fuzz-quick: tools
 	fuzz/build
-	fuzz/run 4
+	fuzz/run 3
 
 # Built once, in some minutes.
 CARGO_DENY := target/tools/bin/cargo-deny

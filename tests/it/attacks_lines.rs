@@ -11,6 +11,18 @@ use crate::harness::raw::Pusher;
 const MIB: u64 = 1024 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_that_push_lines_keep_no_other_push_out() {
+    let mut town = Town::start().await;
+    let mut idle = Vec::new();
+    for _ in 0..600 {
+        idle.push(Pusher::open(town.server.text()).await);
+    }
+    town.is_unharmed("idle connections").await;
+    drop(idle);
+    town.is_alone().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_lines_in_one_write_are_answered_in_order_and_delay_nobody() {
     const LINES: usize = 100_000;
     let (process, mut town) = Town::apart(&[]).await;

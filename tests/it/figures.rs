@@ -230,6 +230,7 @@ async fn a_page_that_is_not_let_in_has_come_and_was_refused() {
     let moved = [
         (r#"sessions_opened{gateway="chat"}"#, 1),
         (r#"sessions_closed{gateway="chat",reason="refused"}"#, 1),
+        (r#"logins_refused{code="not_a_token"}"#, 1),
     ];
     figures.moves(&server, &moved).await;
 }

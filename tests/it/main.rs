@@ -24,6 +24,7 @@ mod chat_strategies;
 mod config;
 mod config_auth;
 mod crowd;
+mod dependencies;
 mod durable;
 mod environment;
 mod expiry;
