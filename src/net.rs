@@ -18,7 +18,7 @@ mod socket;
 mod tls;
 
 use std::convert::Infallible;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -100,7 +100,10 @@ pub(crate) struct Accepted {
     pub(crate) seat: Option<Seat>,
 }
 
-/// What a peer is told for whom there is no place, before it is heard.
+/// What a publisher of lines is told for whom there is no place.
+const FULL_OF_LINES: &[u8] = b"fail\n";
+
+/// What everybody else is told, before being heard.
 const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: text/plain\r\n\
     content-length: 22\r\nconnection: close\r\n\r\ntoo many connections\r\n";
@@ -250,7 +253,12 @@ impl Listener {
     fn refuse(&self, socket: &Socket, peer: Peer, over: Over) {
         tracing::debug!(peer = %peer.address, limit = over.code(), "connection refused");
         if self.certificate.is_none() {
-            socket.try_write(FULL).ok();
+            let word = match &self.guests {
+                Some(Guests::Lines(_)) => FULL_OF_LINES,
+                Some(Guests::Pages(_) | Guests::Publishers(_)) | None => FULL,
+            };
+            // By the kernel itself: the runtime has not been told yet that there is room.
+            (&*SockRef::from(socket)).write_all(word).ok();
             socket.finish().ok();
         }
     }

@@ -170,13 +170,21 @@ async fn so_many_connections_push_and_no_more() {
         config.text.listen = FREE;
     });
     let mut first = Http::open(server.http()).await;
-    let mut second = Pusher::open(server.text()).await;
-    assert_eq!(second.pushes(r#"{"uid":"a"}"#).await, "fail");
-    first.get("/?type=publish&to=a&content=b").await;
-    assert_eq!(first.answer().await.text(), "offline");
+    let mut second = Http::open(server.http()).await;
+    for http in [&mut first, &mut second] {
+        http.get("/?type=publish&to=a&content=b").await;
+        assert_eq!(http.answer().await.text(), "offline");
+    }
     let mut third = Http::open(server.http()).await;
     assert_eq!(third.answer().await.status, 503);
     assert_eq!(counted(&server, "push_connections").await, 1.0);
+    // Lines have their own, since such connections may be idle.
+    let mut lines = Pusher::open(server.text()).await;
+    assert_eq!(lines.pushes(r#"{"uid":"a"}"#).await, "fail");
+    let mut more = Pusher::open(server.text()).await;
+    assert_eq!(more.replies(1).await, ["fail"]);
+    more.is_cut().await;
+    assert_eq!(counted(&server, "push_connections").await, 2.0);
     // Pages have places of their own, and who was in goes on.
     let _page = server.login("alice").await;
     first.get("/?type=publish&to=alice&content=b").await;

@@ -143,7 +143,16 @@ async fn a_page_that_says_too_much_is_told_and_shown_out() {
             (&json!(false), &json!("events")),
             "{told}"
         );
-        assert_eq!(page.next_packet().await.as_deref(), Some("41"));
+        // What it was asked before is still answered.
+        let goodbye = async {
+            loop {
+                let packet = page.next_packet().await.expect("it is said goodbye to");
+                if !packet.starts_with("44") {
+                    return packet;
+                }
+            }
+        };
+        assert_eq!(within("the goodbye", goodbye).await, "41");
         let end = async { while page.next_packet().await.is_some() {} };
         within("the end of the connection", end).await;
         assert_eq!(

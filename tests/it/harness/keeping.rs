@@ -68,6 +68,8 @@ pub(crate) async fn waiting(server: &Server) -> u64 {
 /// A page that logs in, and then reads whatever comes.
 pub(crate) async fn comes(server: &Server, dialect: Dialect, uid: &str) -> Page {
     let mut page = server.connect_by(dialect).await;
+    // Only what comes after its login is of interest.
+    page.was_asked_for_life().await;
     page.logs_in_with(&format!("{uid:?}")).await;
     page
 }

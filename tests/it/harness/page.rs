@@ -43,6 +43,8 @@ pub(crate) struct Page {
     pub(crate) sid: String,
     wire: Wire,
     unread: VecDeque<String>,
+    /// Heartbeats of the server that were answered.
+    pings: usize,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl Page {
             sid: String::new(),
             wire,
             unread: VecDeque::new(),
+            pings: 0,
         }
     }
 
@@ -242,10 +245,26 @@ impl Page {
                 continue;
             };
             if packet == "2" && self.dialect.eio == 4 {
+                self.pings += 1;
                 self.tries_to_send(&["3"]).await;
             } else if packet != "6" {
                 return Some(packet);
             }
+        }
+    }
+
+    /// Answers the heartbeat with which a server of Engine.IO 4 begins, if that has not come yet: on a
+    /// busy machine it comes late, and confirms what was read before it.
+    pub(crate) async fn was_asked_for_life(&mut self) {
+        while self.dialect.eio == 4 && self.pings == 0 {
+            let Some(at) = self.unread.iter().position(|packet| packet == "2") else {
+                let read = within("the first heartbeat", self.reads()).await;
+                read.expect("the page is still connected");
+                continue;
+            };
+            self.unread.remove(at);
+            self.pings += 1;
+            self.sends("3").await;
         }
     }
 
