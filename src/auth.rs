@@ -59,7 +59,8 @@ pub struct Caller {
     /// The page's address, or that of what stands before us.
     pub peer: IpAddr,
     /// Of its handshake, what [`Auth::wanted_headers`] asks for.
-    pub headers: HeaderMap,
+    /// In a box, since most have none and every page has a caller.
+    pub headers: Option<Box<HeaderMap>>,
     /// What it speaks, by the name of its section: `socketio`, `uid_socket`, `chat`.
     pub gateway: &'static str,
 }

@@ -149,7 +149,8 @@ impl Webhook {
             }
         };
         let empty = HeaderMap::new();
-        let headers = claim.caller.map_or(&empty, |caller| &caller.headers);
+        let headers = claim.caller.and_then(|caller| caller.headers.as_deref());
+        let headers = headers.unwrap_or(&empty);
         let headers = self.headers.iter().filter_map(|name| {
             let values: Vec<_> = headers.get_all(name).iter().collect();
             let separator = if *name == header::COOKIE { "; " } else { ", " };
@@ -349,7 +350,7 @@ mod tests {
         headers.append(header::USER_AGENT, HeaderValue::from_static("unwanted"));
         let caller = Caller {
             peer: IpAddr::V4(Ipv4Addr::new(1, 2, 3, 4)),
-            headers,
+            headers: Some(Box::new(headers)),
             gateway: "socketio",
         };
         let login = json!({"session": "s", "since": 7});

@@ -112,7 +112,7 @@ impl Entrance {
         Ok(Arc::new(Visitor {
             caller: Caller {
                 peer,
-                headers,
+                headers: (!headers.is_empty()).then(|| Box::new(headers)),
                 gateway,
             },
             stay,

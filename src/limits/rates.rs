@@ -8,7 +8,7 @@ use crate::config;
 use crate::limits::Peer;
 
 /// How many seconds' worth may come at once: all pages of an office come back together.
-const BURST: u32 = 10;
+const BURST: NonZeroU32 = NonZeroU32::new(10).expect("it is not zero");
 
 /// See the module's text. `None` where there is no limit.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Rates {
 /// What one page may say.
 #[derive(Debug)]
 pub struct Budget {
-    quota: Option<Quota>,
+    per_second: Option<NonZeroU32>,
     /// A page that says one thing only, its uid, needs none.
     spent: Option<Box<DefaultDirectRateLimiter>>,
     is_first: bool,
@@ -28,7 +28,7 @@ pub struct Budget {
 
 impl Rates {
     pub(super) fn new(config: &config::Limits) -> Self {
-        let by_peer = |per_second| quota(per_second).map(RateLimiter::keyed);
+        let by_peer = |n| NonZeroU32::new(n).map(|n| RateLimiter::keyed(quota(n)));
         Self {
             handshakes: by_peer(config.handshakes_per_second),
             logins: by_peer(config.logins_per_second),
@@ -55,7 +55,7 @@ impl Rates {
 impl Budget {
     pub(super) fn new(per_second: u32) -> Self {
         Self {
-            quota: quota(per_second),
+            per_second: NonZeroU32::new(per_second),
             spent: None,
             is_first: true,
         }
@@ -66,10 +66,12 @@ impl Budget {
         if std::mem::take(&mut self.is_first) {
             return true;
         }
-        let Some(quota) = self.quota else { return true };
+        let Some(per_second) = self.per_second else {
+            return true;
+        };
         let spent = self
             .spent
-            .get_or_insert_with(|| Box::new(RateLimiter::direct(quota)));
+            .get_or_insert_with(|| Box::new(RateLimiter::direct(quota(per_second))));
         spent.check().is_ok()
     }
 }
@@ -79,8 +81,7 @@ fn is_within(rate: &Option<DefaultKeyedRateLimiter<Peer>>, peer: Peer) -> bool {
         .is_none_or(|rate| rate.check_key(&peer).is_ok())
 }
 
-fn quota(per_second: u32) -> Option<Quota> {
-    let per_second = NonZeroU32::new(per_second)?;
-    let burst = per_second.saturating_mul(NonZeroU32::new(BURST)?);
-    Some(Quota::per_second(per_second).allow_burst(burst))
+fn quota(per_second: NonZeroU32) -> Quota {
+    let burst = per_second.saturating_mul(BURST);
+    Quota::per_second(per_second).allow_burst(burst)
 }

@@ -148,6 +148,8 @@ async fn a_tab_that_did_not_come_back_after_a_stop_repeats_nothing_after_the_nex
     assert_eq!(push(&server, "alice", "before").await, "ok");
     for tab in &mut tabs {
         tab.receives("before").await;
+        // What it says acknowledges at once what it has got; else its kernel may take its time.
+        assert!(tab.is_heard().await);
     }
     // One that is dropped would have broken, and would get again what it has just got.
     let mut kept = Vec::new();
@@ -158,6 +160,7 @@ async fn a_tab_that_did_not_come_back_after_a_stop_repeats_nothing_after_the_nex
         let mut tab = page_on(&server, "alice").await;
         assert_eq!(push(&server, "alice", message).await, "ok");
         tab.receives(message).await;
+        assert!(tab.is_heard().await);
         kept.push(tab);
     }
 }

@@ -199,10 +199,10 @@ impl Page {
         let entrance = &self.house.lobby.entrance;
         tracing::debug!(session = %socket.id, %refusal, "login refused");
         let is_last = entrance.refused(&self.visitor, refusal);
-        // What the original knew no limits of it could say nothing about.
+        // The original neither answered such a login nor minded how many there were; it knew no limits.
         let is_quiet = entrance.auth.is_open() && !matches!(refusal, Refusal::Over(_));
         tell.refused(socket, &Answer::refused(refusal, refusal.code()), is_quiet);
-        if is_last {
+        if is_last && !is_quiet {
             self.has_to_go(Fate::Refused);
         }
     }
