@@ -27,10 +27,13 @@ async fn what_an_earlier_server_kept_comes_at_the_first_login_after_it() {
             config.store.url = url_in(&folder).as_str().into();
             config.recovery.window = window;
             config.admin.listen = FREE;
+            config.web.listen = FREE;
         })
         .await;
         assert_eq!(waiting(&next).await, 1);
         let mut page = comes(&next, EIO4_WEBSOCKET, "alice").await;
+        // Before its login a page may hear what is for everyone.
+        eventually("the login", async || next.pages().await == 1).await;
         next.push_to_everyone("live").await;
         page.receives("one").await;
         page.receives("live").await;
@@ -94,6 +97,7 @@ async fn what_waits_while_the_store_is_away_is_not_confirmed_by_what_comes_later
         .any(|packet| packet == r#"42["new_msg","one"]"#)
     {
         let mut page = comes(&server, EIO4_WEBSOCKET, "alice").await;
+        eventually("the login", async || server.pages().await == 1).await;
         server.push_to_everyone("marker").await;
         page.receives("one").await;
     }
