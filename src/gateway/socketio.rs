@@ -68,6 +68,9 @@ const MAX_ATTACHMENTS: usize = 10;
 /// of a page that is not behind in messages is never full.
 const OTHER_PACKETS: usize = 256;
 
+/// How long pages that are cut at a stop may take to be gone.
+const CUT: Duration = Duration::from_millis(500);
+
 /// How finely the pages' goodbyes are spread.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -245,15 +248,15 @@ impl SocketIoGateway {
             hub.between_pushes(|still| link.ledger.give_up(PushId(still.newest().0 + 1)));
             connections.close(link);
         }
-        let gone = async {
-            while !connections.links().is_empty() {
-                tokio::time::sleep(TICK).await;
-            }
-        };
-        if tokio::time::timeout(patience, gone).await.is_err() {
+        if tokio::time::timeout(patience, are_gone(connections))
+            .await
+            .is_err()
+        {
             for link in connections.links() {
                 connections.cut(&link);
             }
+            // What is saved next is where they were.
+            tokio::time::timeout(CUT, are_gone(connections)).await.ok();
         }
     }
 
@@ -261,6 +264,12 @@ impl SocketIoGateway {
     /// bound it.
     pub async fn close(&self) {
         self.io.close().await;
+    }
+}
+
+async fn are_gone(connections: &Connections) {
+    while !connections.links().is_empty() {
+        tokio::time::sleep(TICK).await;
     }
 }
 

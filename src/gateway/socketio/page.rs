@@ -262,8 +262,14 @@ impl Page {
         let left = self.lock().take();
         self.house.newcomers.remove(self.link.sid);
         self.house.expiries.remove(self.link.sid);
+        if let Some(state) = left {
+            self.ends(state, end, reason);
+        }
+        // Last, since a server that stops waits for it, and then saves where the pages were.
         self.house.egress.connections.detach(&self.link);
-        let Some(state) = left else { return };
+    }
+
+    fn ends(&self, state: State, end: End, reason: Reason) {
         let (end, reason) = match self.link.fate() {
             Fate::Free => (end, reason),
             // It has everything that came before the goodbye.
