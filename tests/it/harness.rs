@@ -35,7 +35,7 @@ pub(crate) const FREE: Option<SocketAddr> = Some(SocketAddr::new(
 ));
 
 /// How long a condition may take to come true before the test fails.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(15);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Awaits `future` within the deadline.
 pub(crate) async fn within<F: Future>(what: &str, future: F) -> F::Output {
