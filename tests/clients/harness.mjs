@@ -5,6 +5,7 @@
 
 import { spawn } from 'node:child_process';
 import http from 'node:http';
+import https from 'node:https';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { DEADLINE_MS, Page, socketOptions, wire } from './page.mjs';
@@ -161,12 +162,13 @@ async function end(run) {
 }
 
 /** One push; answers with the text of the server's answer, which always has status 200. */
-function push({ host, port }, fields, method) {
+function push({ host, port }, fields, method, ca) {
   const form = new URLSearchParams({ type: 'publish', ...fields }).toString();
   const posted = method === 'POST';
   const headers = posted ? { 'content-type': 'application/x-www-form-urlencoded', 'content-length': Buffer.byteLength(form) } : {};
   const answer = new Promise((resolve, reject) => {
-    const request = http.request({ host, port, method, headers, agent: false, path: posted ? '/' : `/?${form}` }, (response) => {
+    const options = { host, port, method, headers, ca, agent: false, path: posted ? '/' : `/?${form}` };
+    const request = (ca ? https : http).request(options, (response) => {
       const chunks = [];
       response.on('data', (chunk) => chunks.push(chunk));
       response.on('error', reject);
@@ -184,9 +186,10 @@ function push({ host, port }, fields, method) {
 
 /**
  * Starts a server on free ports of the loopback; `extraArgs` follow the usual ones, e.g.
- * ['--set', 'web.root=/some/folder']. A `web.listen` without a port means no web listener.
+ * ['--set', 'web.root=/some/folder']. A `web.listen` without a port means no web listener. Where they
+ * say that the server speaks TLS, `ca` is the certificate to trust.
  */
-export async function startServer(extraArgs = []) {
+export async function startServer(extraArgs = [], { ca } = {}) {
   const wanted = LISTENERS.filter((listener) => listenSetting(listener, extraArgs).includes(':'));
   const logs = [];
   let run = await launch(serveArguments(extraArgs, {}), wanted, logs);
@@ -198,6 +201,7 @@ export async function startServer(extraArgs = []) {
     web: run.endpoints.web ?? null,
     ...Object.fromEntries(WANTED.map((name) => [name, run.endpoints[name] ?? null])),
     pid: run.child.pid,
+    ca,
     logs,
     stop: () => (stopping ??= end(run)),
     async restart() {
@@ -208,7 +212,7 @@ export async function startServer(extraArgs = []) {
     },
     /** Why it is not there any more although nobody stopped it; null while all is well. */
     death: () => run.death,
-    push: (fields, method = 'POST') => push(server.http, fields, method),
+    push: (fields, method = 'POST') => push(server.http, fields, method, ca),
   };
   return server;
 }
@@ -223,6 +227,7 @@ const clients = Object.fromEntries(await Promise.all(VERSIONS.map(async (version
 /** Opens a page in Node. It connects on the next turns of the event loop, so a login() that follows at once is in time. */
 export function connect(version, mode, server) {
   const page = new Page(`${version}, ${mode}`, mode, server);
-  const url = `http://${server.socketio.host}:${server.socketio.port}`;
-  return page.attach(wire(clients[version], url, socketOptions(mode), (kind, detail) => page.told(kind, detail)));
+  const url = `${server.ca ? 'https' : 'http'}://${server.socketio.host}:${server.socketio.port}`;
+  const options = { ...socketOptions(mode), ...(server.ca && { ca: server.ca, rejectUnauthorized: true }) };
+  return page.attach(wire(clients[version], url, options, (kind, detail) => page.told(kind, detail)));
 }

@@ -61,7 +61,7 @@ export function wire(io, url, options, report) {
     if (uid !== undefined) socket.emit('login', uid);
   });
   socket.on('disconnect', (reason) => report('disconnect', String(reason)));
-  socket.on('connect_error', (error) => report('packet', `! connecting failed: ${(error && error.message) || error}`));
+  socket.on('connect_error', (error) => report('failure', String((error && error.message) || error)));
   socket.on('new_msg', (...args) => report('new_msg', args));
   socket.on('update_online_count', (...args) => report('update_online_count', args));
   return {
@@ -80,6 +80,8 @@ export class Page {
   counts = [];
   connects = 0;
   disconnects = [];
+  /** Why connecting failed, each time. */
+  failures = [];
   connected = false;
   transport = null;
   uid;
@@ -208,6 +210,8 @@ export class Page {
       this.connected = false;
       this.transport = null;
       this.disconnects.push(detail);
+    } else if (kind === 'failure') {
+      this.failures.push(detail);
     } else if (kind === 'transport') {
       this.transport = detail;
     } else if (kind === 'new_msg') {
