@@ -1,4 +1,9 @@
-//! What the server is made of, as far as the lock files tell. `make deny` looks at the licences too.
+//! What the server is made of: where it comes from, under which licence, and what is kept out. `make deny`
+//! tells more.
+
+use std::process::Command;
+
+use serde_json::Value;
 
 const LOCKS: [(&str, &str); 2] = [
     ("Cargo.lock", include_str!("../../Cargo.lock")),
@@ -61,5 +66,42 @@ fn the_fuzz_targets_are_built_with_what_the_server_is_built_with() {
             found.map(|(_, version)| version.clone()).collect()
         };
         assert_eq!(of(&versions(LOCKS[1].1)), of(&server), "{name}");
+    }
+}
+
+/// The licences that `deny.toml` allows.
+fn allowed() -> Vec<spdx::LicenseId> {
+    let deny = include_str!("../../deny.toml");
+    let mut lines = deny.lines();
+    let list = lines.find_map(|line| line.strip_prefix("allow = [")?.strip_suffix(']'));
+    let names = list.expect("a list").split(", ");
+    let names = names.map(|name| name.trim_matches('"'));
+    names
+        .map(|name| spdx::license_id(name).expect(name))
+        .collect()
+}
+
+#[test]
+fn everything_is_under_a_licence_that_deny_toml_allows() {
+    let allowed = allowed();
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let metadata = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["--filter-platform", &platform])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&metadata.stdout).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    assert!(packages.len() > 100, "{}", packages.len());
+    for package in packages {
+        let (name, licence) = (&package["name"], package["license"].as_str());
+        let licence = licence.unwrap_or_else(|| panic!("{name} has no licence"));
+        let licence = spdx::Expression::parse_mode(licence, spdx::ParseMode::LAX);
+        let licence = licence.unwrap_or_else(|e| panic!("{name}: {e}"));
+        let is_allowed = licence.evaluate(|wanted| {
+            wanted.addition.is_none() && wanted.license.id().is_some_and(|id| allowed.contains(&id))
+        });
+        assert!(is_allowed, "{name}: {licence}");
     }
 }
