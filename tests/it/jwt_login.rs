@@ -196,6 +196,9 @@ async fn who_is_refused_is_told_why_by_the_answer_it_asked_for() {
     // Who is somebody already is told so, and stays who it is.
     let answer = logs_in_with(&mut page, json!(token("bob"))).await;
     assert_eq!(answer["code"], "already_logged_in", "{answer}");
+    page.logs_in_with(&json!(token("bob")).to_string()).await;
+    let told = next_of(&mut page, "login_error").await;
+    assert_eq!(told, answer);
     assert_eq!(server.push("bob", "hi").await, "offline");
     assert_eq!(server.push("alice", "hi").await, "ok");
     page.receives("hi").await;

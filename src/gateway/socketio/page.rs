@@ -183,6 +183,12 @@ impl Page {
             );
         }
         let page = Arc::clone(self);
+        // An event that nobody minds has been read all the same.
+        socket.on_fallback(move |socket: SocketRef| {
+            page.may_speak(&socket);
+            std::future::ready(())
+        });
+        let page = Arc::clone(self);
         // In the future and not in the call: a page that is cut as a push is delivered must not wait
         // here for that very push.
         socket.on_disconnect(move |reason: DisconnectReason| async move {

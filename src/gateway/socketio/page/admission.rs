@@ -183,8 +183,9 @@ impl Page {
         }
         tracing::debug!(session = %socket.id, "second login ignored");
         let answer = Answer::second(uid);
+        let is_quiet = auth.is_open() || admitted.is_none();
         drop(guard);
-        tell.refused(socket, &answer, true);
+        tell.refused(socket, &answer, is_quiet);
         None
     }
 
