@@ -2,7 +2,9 @@
 
 mod admin;
 mod listeners;
+mod loops;
 mod records;
+mod stop;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Auth;
 use crate::auth::api_keys::Keys;
 use crate::chat::Chat;
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::gateway::chat::ChatSocket;
 use crate::gateway::entrance::Entrance;
 use crate::gateway::socketio::{Lobby, SocketIoGateway};
@@ -34,16 +36,9 @@ use crate::web::{self, Neighbours};
 use admin::Admin;
 pub use listeners::Addresses;
 use listeners::Listeners;
+use loops::Loops;
 use records::Records;
-
-/// How long pushes in flight may take to be answered once the server stops.
-const PUSHES_END: Duration = Duration::from_secs(2);
-
-/// How long the last answers to pages may take once every page has been said goodbye to.
-const GOODBYE: Duration = Duration::from_millis(500);
-
-/// How long pages may take to go after the last goodbye.
-const LINGER: Duration = Duration::from_secs(1);
+use stop::{Running, Stop};
 
 /// How often the log is tidied up.
 const FORGET_INTERVAL: Duration = Duration::from_secs(5);
@@ -103,10 +98,8 @@ impl App {
             backlog.get_or_init(|| Arc::clone(&records.backlog));
         }
         let chat = match &records {
-            Some(records) if config.chat.is_on() => {
-                Some(records.chat(&config, &hub, &metrics).await?)
-            }
-            Some(_) | None => None,
+            Some(records) => records.begin(&config, &hub, &metrics).await?,
+            None => None,
         };
         let lobby = Lobby {
             hub: Arc::clone(&hub),
@@ -160,13 +153,21 @@ impl App {
     /// within `shutdown.grace`.
     ///
     /// # Errors
-    /// None today; a part that cannot go on will end the server with one.
+    /// When a part of the server could not go on, so that it had to stop.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         self.addresses.log(&self.config);
         let grace = self.config.shutdown.grace;
         let running = self.start();
         self.readiness.ready();
-        shutdown.await;
+        let broken = running.loops.break_down();
+        let is_broken = tokio::select! {
+            biased;
+            () = broken => true,
+            () = shutdown => false,
+        };
+        if is_broken {
+            tracing::error!("a part of the server has panicked; without it pushes would be lost");
+        }
         tracing::info!(?grace, "stopping");
         self.readiness.draining();
         if tokio::time::timeout(grace, self.stop(running))
@@ -180,16 +181,17 @@ impl App {
         }
         self.admin.stop().await;
         tracing::info!("stopped");
+        anyhow::ensure!(!is_broken, "a part of the server has panicked");
         Ok(())
     }
 
     fn start(&mut self) -> Running {
         let running = Running {
-            drain: Drain::new(self.drain_time()),
+            drain: Drain::new(self.drain_time(), self.patience()),
             stop: Stop::default(),
             pushes: TaskTracker::new(),
             pages: TaskTracker::new(),
-            loops: TaskTracker::new(),
+            loops: Loops::default(),
         };
         self.start_ingresses(&running);
         self.start_gateways(&running);
@@ -312,49 +314,6 @@ impl App {
     fn backlog(&self) -> Option<&Arc<Backlog>> {
         self.records.as_ref().map(|records| &records.backlog)
     }
-
-    /// What is left of the grace is for what comes after.
-    fn drain_time(&self) -> Duration {
-        let config::Shutdown { grace, drain } = self.config.shutdown;
-        drain.min(grace / 2)
-    }
-
-    async fn stop(&self, running: Running) {
-        let Running {
-            drain,
-            stop,
-            pushes,
-            pages,
-            loops,
-        } = running;
-        // Pages that are sent away must not come back to a server that is leaving.
-        self.hub.leave();
-        stop.accepting.cancel();
-        drain.begin();
-        // With the drain that leaves a part of the grace for the store, whatever the others take.
-        let share = self.config.shutdown.grace / 10;
-        let (time, patience) = (self.drain_time(), LINGER.min(share));
-        self.gateway.drain(&self.hub, time, patience).await;
-        stop.pushes.cancel();
-        pushes.close();
-        // A push that dribbles must not cost the pages their goodbye.
-        let patience = PUSHES_END.min(share);
-        tokio::time::timeout(patience, pushes.wait()).await.ok();
-        // It waits for pages that do not read; the records that wait must not be lost for them.
-        tokio::time::timeout(share, self.gateway.close()).await.ok();
-        pages.close();
-        // The goodbyes of long polls are on their way. A poll whose session never joined, or has
-        // left, the namespace gets none and would wait for its heartbeat.
-        tokio::time::timeout(GOODBYE.min(share), pages.wait())
-            .await
-            .ok();
-        stop.loops.cancel();
-        loops.close();
-        loops.wait().await;
-        if let Some(records) = &self.records {
-            records.close(&self.hub).await;
-        }
-    }
 }
 
 /// Frees what the log need not hold any longer, also while nothing is pushed.
@@ -367,24 +326,6 @@ async fn forget(hub: Arc<Hub>, stop: CancellationToken) {
             _ = ticks.tick() => hub.forget(),
         }
     }
-}
-
-/// What stops, in this order.
-#[derive(Debug, Default)]
-struct Stop {
-    /// New pages.
-    accepting: CancellationToken,
-    pushes: CancellationToken,
-    loops: CancellationToken,
-}
-
-struct Running {
-    /// The pages of raw websockets.
-    drain: Drain,
-    stop: Stop,
-    pushes: TaskTracker,
-    pages: TaskTracker,
-    loops: TaskTracker,
 }
 
 fn serve_router(

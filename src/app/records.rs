@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
+use crate::app::loops::Loops;
 use crate::chat::Chat;
 use crate::config::{self, Config};
 use crate::hub::{Backlog, Commits, Hub, Recorder};
@@ -38,7 +38,7 @@ pub(super) struct Records {
 }
 
 impl Records {
-    /// Opens the store, unless there is none, and takes up what the last server has left.
+    /// Opens the store, unless there is none.
     pub(super) async fn open(
         config: &Config,
         hub: &Arc<Hub>,
@@ -57,8 +57,6 @@ impl Records {
             .await
             .context("cannot open the store at store.url; store.url = \"\" does without one")?;
         let commits = Commits::new(metrics.clone(), readiness.clone());
-        let state = store.take_state().await;
-        take_up(hub, &state.context("cannot read the store at store.url")?);
         let figures = (commits.clone(), metrics.clone());
         let backlog = Backlog::open(Arc::clone(hub), Arc::clone(&store), config.backlog, figures);
         let backlog = backlog
@@ -71,8 +69,25 @@ impl Records {
         }))
     }
 
-    /// Builds the chat.
-    pub(super) async fn chat(
+    /// Builds the chat, if it is on, and takes up what the last server has left.
+    pub(super) async fn begin(
+        &self,
+        config: &Config,
+        hub: &Arc<Hub>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Option<Arc<Chat>>> {
+        let chat = if config.chat.is_on() {
+            Some(self.chat(config, hub, metrics).await?)
+        } else {
+            None
+        };
+        // Last of all that can fail: it is there once.
+        let state = self.store.take_state().await;
+        take_up(hub, &state.context("cannot read the store at store.url")?);
+        Ok(chat)
+    }
+
+    async fn chat(
         &self,
         config: &Config,
         hub: &Arc<Hub>,
@@ -92,12 +107,7 @@ impl Records {
     }
 
     /// Starts the loops that keep and tidy up.
-    pub(super) fn start(
-        &self,
-        config: &config::Store,
-        loops: &TaskTracker,
-        stop: &CancellationToken,
-    ) {
+    pub(super) fn start(&self, config: &config::Store, loops: &Loops, stop: &CancellationToken) {
         let backlog = Arc::clone(&self.backlog);
         loops.spawn(backlog.run(stop.clone().cancelled_owned()));
         let (store, backlog) = (Arc::clone(&self.store), Arc::clone(&self.backlog));
@@ -121,7 +131,7 @@ impl Records {
 }
 
 /// Starts the loops of the chat.
-pub(super) fn start_chat(chat: &Arc<Chat>, loops: &TaskTracker, stop: &CancellationToken) {
+pub(super) fn start_chat(chat: &Arc<Chat>, loops: &Loops, stop: &CancellationToken) {
     let recorder = Arc::clone(&chat.recorder);
     loops.spawn(recorder.run(stop.clone().cancelled_owned()));
     loops.spawn(Arc::clone(&chat.presences).run(stop.clone()));

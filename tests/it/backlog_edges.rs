@@ -12,6 +12,7 @@ use crate::harness::keeping::{
 use crate::harness::page::{DIALECTS, EIO4_WEBSOCKET};
 use crate::harness::postgres::Postgres;
 use crate::harness::process::Process;
+use crate::harness::recovery::next_stamped;
 use crate::harness::{FREE, Server, eventually};
 use crate::restart::{page_on, push};
 
@@ -100,6 +101,43 @@ async fn what_waits_while_the_store_is_away_is_not_confirmed_by_what_comes_later
         eventually("the login", async || server.pages().await == 1).await;
         server.push_to_everyone("marker").await;
         page.receives("one").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_says_since_gets_what_waited_while_the_store_was_away() {
+    for window in [0, 120] {
+        let mut postgres = Postgres::start().await;
+        let (server, _folder) = keeping(|config| {
+            config.store.url = postgres.url().as_str().into();
+            config.store.timeout = Duration::from_secs(2);
+            config.recovery.window = Duration::from_secs(window);
+            config.socketio.ping_interval = Duration::from_millis(100);
+        })
+        .await;
+        assert_eq!(keep(&server, "alice", "one").await, "offline");
+        postgres.stop();
+        let mut page = server.connect().await;
+        logs_in_with(&mut page, json!({"uid": "alice"})).await;
+        eventually("the page to hear what is live", async || {
+            server.push("alice", "live").await == "ok"
+        })
+        .await;
+        let (heard, since) = next_stamped(&mut page).await;
+        assert_eq!(heard, "live");
+        postgres.restart().await;
+        eventually("the store to be well", async || {
+            keep(&server, "alice", "two").await == "ok"
+        })
+        .await;
+        assert_eq!(next_stamped(&mut page).await.0, "two");
+        page.was_asked_for_life().await;
+        page.leaves().await;
+        is_left(&server).await;
+        let mut page = server.connect().await;
+        logs_in_with(&mut page, json!({"uid": "alice", "since": since})).await;
+        assert_eq!(next_stamped(&mut page).await.0, "one", "{since}");
+        assert_eq!(next_stamped(&mut page).await.0, "two");
     }
 }
 

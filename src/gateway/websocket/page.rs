@@ -179,7 +179,7 @@ impl<P: Protocol> Page<P> {
         let arrived = missing.map(|missing| written.saturating_sub(missing));
         // First of all nobody finds it any more.
         protocol.ends(end.reason(), arrived);
-        drop(protocol);
+        drop((protocol, farewell));
         closed(end.reason());
         match end {
             End::Broken(_, reason) => tracing::debug!(reason, "page lost"),
@@ -219,7 +219,10 @@ impl<P: Protocol> Page<P> {
         let (reads, written) = (protocol.is_ready() && !leaves, writing.is_empty());
         tokio::select! {
             biased;
-            () = farewell.comes(), if !leaves => {
+            () = farewell.comes(leaves) => {
+                if leaves {
+                    return Err(End::Broken(Reason::Stopped, "the server cannot wait for it"));
+                }
                 outbox.close(Close::new(CloseCode::Away, "server is stopping"));
             }
             () = until(deadline.map(Instant::into_std)) => {

@@ -57,6 +57,17 @@ pub(crate) async fn next_numbered(page: &mut Page) -> (String, u64) {
     }
 }
 
+/// The next message, and where the page stands when it has it.
+pub(crate) async fn next_stamped(page: &mut Page) -> (String, Value) {
+    loop {
+        let packet = page.next_packet().await.expect("the page is connected");
+        if let Some(event) = packet.strip_prefix(r#"42["new_msg","#) {
+            let event: (String, Value) = serde_json::from_str(&format!("[{event}")).expect("two");
+            return (event.0, event.1["id"].clone());
+        }
+    }
+}
+
 /// A page that logs in, and then reads whatever comes.
 pub(crate) async fn comes_back(server: &Server, dialect: Dialect, uid: &str) -> Page {
     let mut page = server.connect_by(dialect).await;
