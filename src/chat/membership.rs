@@ -53,6 +53,11 @@ impl<R> JoinedGroups<R> {
         self.0.keys()
     }
 
+    /// The page's places in their rooms.
+    pub(crate) fn rooms(&mut self) -> impl Iterator<Item = &mut R> {
+        self.0.values_mut().map(|(_, room)| room)
+    }
+
     /// Leaves a group; the page's place in its room is the caller's to give up.
     pub(crate) fn leave(&mut self, group: &Group) -> Option<R> {
         self.0.remove(group).map(|(_, room)| room)

@@ -68,6 +68,8 @@ pub(super) struct Entry {
     pub(super) parcel: PushId,
     /// The length of its packet.
     pub(super) length: usize,
+    /// It reaches the page live while that catches up with what is older, and says nothing of how far.
+    pub(super) is_early: bool,
 }
 
 /// See the module's text.
@@ -185,7 +187,12 @@ impl Ledger {
             return Entered::Full;
         }
         state.waiting_bytes = weight;
-        state.waiting.push_back(entry);
+        let id = if entry.is_early {
+            PushId::default()
+        } else {
+            entry.id
+        };
+        state.waiting.push_back(Entry { id, ..entry });
         if waiting > messages / 2 || weight > bytes / 2 {
             Entered::Behind
         } else {
@@ -240,9 +247,12 @@ impl Ledger {
             oldest_missing = Some(PushId(state.confirmed.id.0 + 1));
         }
         let missing = [oldest_missing, state.gap].into_iter().flatten().min();
-        let reached = missing.map_or(newest, |first| PushId(first.0.saturating_sub(1)));
+        let before = |first: PushId| PushId(first.0.saturating_sub(1));
+        // A page may be given up from later on than it has read.
+        let reached = missing.map_or(newest, before).min(newest);
         match end {
-            End::Broken => reached.min(PushId::now().before(rewind)),
+            // The clock may have been set back.
+            End::Broken => reached.min(PushId::now().max(newest).before(rewind)),
             End::Left | End::Stopped | End::Silent => reached,
         }
     }
@@ -347,8 +357,28 @@ impl State {
         let polled = self.polled.iter().copied();
         let under_way = self.under_way.iter().map(|sent| sent.id);
         let waiting = self.waiting.iter().map(|entry| entry.id);
-        // Parcels of earlier days have no place in the log, and wait elsewhere.
+        // Parcels of earlier days have no place in the log, and wait elsewhere. All others are in order.
         let mut all = polled.chain(under_way).chain(waiting);
         all.find(|id| *id > PushId::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Bounds, End, Ledger};
+    use crate::push::PushId;
+
+    #[test]
+    fn a_page_that_is_given_up_from_later_on_has_no_more_than_it_was_handed() {
+        let bounds = Bounds {
+            messages: 8,
+            bytes: 1024,
+        };
+        let ledger = Ledger::new(bounds);
+        ledger.give_up(PushId(100));
+        let reached = ledger.reached(End::Stopped, None, Duration::ZERO, PushId(7));
+        assert_eq!(reached, PushId(7));
     }
 }

@@ -45,9 +45,12 @@ pub(crate) struct Parcels {
     since: Option<PushId>,
     /// Up to where it has been read.
     read: PushId,
+    /// Up to where the page has been handed what it is to get.
+    given: PushId,
     /// What has been read and not been handed yet, the newest first.
     held: Vec<Held>,
     is_read: bool,
+    has_failed: bool,
 }
 
 impl Parcels {
@@ -92,8 +95,10 @@ impl Parcels {
                 .map(|since| since.id),
             ledger: Arc::clone(ledger),
             read,
+            given: read,
             held: Vec::new(),
             is_read: false,
+            has_failed: false,
         })
     }
 
@@ -101,8 +106,15 @@ impl Parcels {
     pub(crate) fn since(&self, id: PushId) -> Since {
         Since {
             id,
-            parcel: Some(self.read),
+            parcel: Some(self.given),
         }
+    }
+
+    /// How far the page is, while there may be more for it that it has not got: it must not say that it
+    /// has.
+    pub(crate) fn lacks(&self) -> Option<PushId> {
+        let is_done = self.is_read && self.held.is_empty();
+        (!is_done || self.has_failed).then_some(self.given)
     }
 
     /// Reads some more. False when nothing is left, or the store does not answer: then it goes on
@@ -130,6 +142,7 @@ impl Parcels {
                     "the backlog cannot be read; it waits for the next login"
                 );
                 // Nothing is confirmed by this page: it would confirm what it has not got.
+                self.has_failed = true;
                 return false;
             }
         }
@@ -151,6 +164,7 @@ impl Parcels {
                     Handed::Never => return Read::Lost,
                 }
             }
+            self.given = self.given.max(held.id);
             self.held.pop();
         }
         Read::All

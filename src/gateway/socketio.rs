@@ -244,9 +244,9 @@ impl SocketIoGateway {
             if due > started.elapsed() + TICK {
                 tokio::time::sleep_until((started + due).into()).await;
             }
-            // What comes from now on the page gets when it is back.
-            hub.between_pushes(|still| link.ledger.give_up(PushId(still.newest().0 + 1)));
+            // What comes from now on does not leave, and the page gets it when it is back.
             connections.close(link);
+            hub.between_pushes(|still| link.ledger.give_up(PushId(still.newest().0 + 1)));
         }
         if tokio::time::timeout(patience, are_gone(connections))
             .await

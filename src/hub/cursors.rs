@@ -35,7 +35,7 @@ impl Cursors {
     pub(super) fn put(&mut self, uid: Uid, cursor: Cursor) {
         self.left.push_back((cursor.left, uid.clone()));
         self.by_uid.insert(uid, cursor);
-        while self.by_uid.len() > MAX_CURSORS {
+        while self.by_uid.len() > MAX_CURSORS || self.left.len() > 2 * MAX_CURSORS {
             self.forget_first();
         }
     }

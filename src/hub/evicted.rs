@@ -17,6 +17,8 @@ pub(super) struct Evicted {
     order: VecDeque<(PushId, Uid)>,
     /// The last for everyone.
     pub(super) everyone: PushId,
+    /// The last for a group, whichever it was.
+    pub(super) groups: PushId,
     /// The last for anybody who is not remembered.
     pub(super) others: PushId,
 }
@@ -28,6 +30,7 @@ impl Evicted {
             by_user: HashMap::new(),
             order: VecDeque::new(),
             everyone: start,
+            groups: start,
             others: start,
         }
     }
@@ -47,10 +50,12 @@ impl Evicted {
         }
     }
 
-    /// A page of the user that has everything up to this one misses nothing of what is forgotten.
-    pub(super) fn last_for(&self, uid: &Uid) -> PushId {
+    /// A page of the user that has everything up to this one misses nothing of what is forgotten;
+    /// `is_in_groups`: it hears some.
+    pub(super) fn last_for(&self, uid: &Uid, is_in_groups: bool) -> PushId {
         let own = self.by_user.get(uid).copied().unwrap_or(self.others);
-        own.max(self.everyone)
+        let theirs = if is_in_groups { self.groups } else { own };
+        own.max(self.everyone).max(theirs)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Uid, PushId)> {

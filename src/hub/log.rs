@@ -183,7 +183,10 @@ impl Log {
                     self.evicted.note(uid.clone(), push.id);
                 }
             }
-            Target::Group(group) => self.unindex_key(&Key::Group(group.clone())),
+            Target::Group(group) => {
+                self.unindex_key(&Key::Group(group.clone()));
+                self.evicted.groups = push.id;
+            }
             Target::Topic(_) => {}
         }
     }
@@ -254,6 +257,8 @@ impl Log {
     /// accepted between its end and now.
     pub(super) fn take_up(&mut self, (floor, newest): (PushId, PushId), pushes: Vec<Push>) {
         self.newest = self.newest.max(newest);
+        // The clock may have been set back since.
+        self.newest_parcel = self.newest_parcel.max(newest);
         self.floor = floor;
         for push in pushes {
             self.keep(Arc::new(push));

@@ -29,7 +29,8 @@ pub struct Beginning {
     pub after: PushId,
     /// Whether the log reaches back to where the page left.
     pub recovered: Recovered,
-    /// What the user's last page had joined when its connection broke: it is in them again.
+    /// What its claim grants, and what the user's last page had joined when its connection broke: it
+    /// is in them again.
     pub groups: Vec<Group>,
 }
 
@@ -124,22 +125,29 @@ impl Standstill<'_> {
     }
 
     /// Where a page of `uid` begins that says it has everything up to `since`; or that says nothing,
-    /// and then where the user's last page left.
-    pub fn begin(&mut self, uid: &Uid, since: Option<PushId>) -> Beginning {
+    /// and then where the user's last page left. Its claim puts it into the groups that are `granted`,
+    /// and it is in those of the last page too.
+    pub fn begin(&mut self, uid: &Uid, since: Option<PushId>, granted: &[Group]) -> Beginning {
         let newest = self.log.newest();
         let known = match since {
             Some(since) => Some((since, Vec::new())),
             None => self.log.cursors.take(uid),
         };
-        let Some((since, groups)) = known else {
+        let Some((since, mut groups)) = known else {
             return Beginning {
                 after: newest,
                 recovered: Recovered::New,
-                groups: Vec::new(),
+                groups: granted.to_vec(),
             };
         };
-        let floor = self.log.floor();
-        let misses_nothing = since >= floor || since >= self.log.evicted.last_for(uid);
+        for group in granted {
+            if !groups.contains(group) {
+                groups.push(group.clone());
+            }
+        }
+        let (floor, is_in_groups) = (self.log.floor(), !groups.is_empty());
+        let misses_nothing =
+            since >= floor || since >= self.log.evicted.last_for(uid, is_in_groups);
         // No number of ours is greater than the newest. Where nothing is recovered, all is new.
         let is_whole = self.log.is_on() && since <= newest && misses_nothing;
         Beginning {

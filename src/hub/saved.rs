@@ -16,7 +16,7 @@ use crate::uid::{InvalidUid, Uid};
 const PART: usize = 1024 * 1024;
 
 /// What the lines are; another version is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why a saved state is not taken up.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,7 @@ enum Line {
         floor: u64,
         newest: u64,
         everyone: u64,
+        groups: u64,
         others: u64,
     },
     Push(SavedPush),
@@ -99,6 +100,7 @@ impl Hub {
             floor: log.floor().0,
             newest: log.newest().0,
             everyone: log.evicted.everyone.0,
+            groups: log.evicted.groups.0,
             others: log.evicted.others.0,
         };
         let evicted = log.evicted.iter();
@@ -144,6 +146,7 @@ impl Hub {
             floor,
             newest,
             everyone,
+            groups,
             others,
         } = serde_json::from_slice(head)?
         else {
@@ -183,6 +186,7 @@ impl Hub {
             log.cursors.put(uid, cursor);
         }
         log.evicted.everyone = PushId(everyone);
+        log.evicted.groups = PushId(groups);
         log.evicted.others = PushId(others);
         for (uid, id) in evicted {
             log.evicted.note(uid, id);

@@ -54,7 +54,18 @@ pub(super) fn room_name(room: &Room, is_numbered: bool) -> String {
 #[derive(Debug)]
 pub(super) struct Place {
     name: String,
-    _member: Member<Link>,
+    ours: Ours,
+    /// Whether it is in socketioxide's. Not while it stands apart.
+    is_joined: bool,
+}
+
+#[derive(Debug)]
+enum Ours {
+    /// It will be in the room when it has caught up: until then it reads in the log what is for it.
+    Kept(Room),
+    In {
+        _member: Member<Link>,
+    },
 }
 
 /// Which pages a push is entered for.
@@ -64,6 +75,7 @@ struct Found {
     numbered: bool,
     is_behind: bool,
     entered: u64,
+    apart: Vec<Arc<Link>>,
     full: Vec<Arc<Link>>,
 }
 
@@ -84,10 +96,14 @@ impl Egress for SocketIoEgress {
             && push.record.is_none()
             && let Audience::Users(uids) = audience
         {
-            for link in uids.iter().filter_map(|uid| self.link_by_sid(uid)) {
-                if self.put(&link, push, &packet) == Entered::Full {
-                    found.full.push(link);
-                }
+            let links = uids.iter().filter_map(|uid| self.link_by_sid(uid));
+            found.apart.extend(links);
+        }
+        for link in std::mem::take(&mut found.apart) {
+            match self.put_live(&link, push, &packet) {
+                Entered::Full => found.full.push(link),
+                Entered::Behind => found.is_behind = true,
+                Entered::Kept | Entered::Gone => {}
             }
         }
         for link in &found.full {
@@ -115,12 +131,30 @@ impl Place {
     /// Takes the page out of the room. Between two pushes only. A page that is gone is in none of
     /// socketioxide's rooms any more: then it is enough to drop this.
     pub(super) fn leave(self, socket: &SocketRef) {
-        socket.leave(self.name);
+        if self.is_joined {
+            socket.leave(self.name);
+        }
+    }
+
+    /// The page has caught up. Between two pushes only.
+    pub(super) fn wakes(&mut self, egress: &SocketIoEgress, link: &Arc<Link>, socket: &SocketRef) {
+        if let Ours::Kept(room) = &self.ours {
+            let _member = egress.rooms.enter(room.clone(), link);
+            self.ours = Ours::In { _member };
+        }
+        if !self.is_joined && link.apart().is_none() {
+            self.is_joined = true;
+            socket.join(self.name.clone());
+        }
     }
 }
 
 impl Found {
     fn enter(&mut self, link: &Arc<Link>, push: &Push, packet: &Packet<'_>) {
+        if link.apart().is_some() {
+            self.apart.push(Arc::clone(link));
+            return;
+        }
         let is_numbered = link.is_numbered();
         match link.ledger.enter(entry(push, packet, is_numbered)) {
             Entered::Kept => {}
@@ -142,6 +176,7 @@ fn entry(push: &Push, packet: &Packet<'_>, is_numbered: bool) -> Entry {
         id: push.id,
         parcel: push.parcel.unwrap_or_default(),
         length: packet.length(is_numbered),
+        is_early: false,
     }
 }
 
@@ -151,16 +186,29 @@ impl SocketIoEgress {
         if !link.ledger.has_room(packet.length(link.is_numbered())) {
             return Handed::Later;
         }
-        match self.put(link, push, packet) {
+        match self.put(link, packet, entry(push, packet, link.is_numbered())) {
             Entered::Kept | Entered::Behind => Handed::Taken,
             Entered::Full | Entered::Gone => Handed::Never,
         }
     }
 
-    /// Puts a message into one page's queue, whatever rooms it is in.
-    fn put(&self, link: &Arc<Link>, push: &Push, packet: &Packet<'_>) -> Entered {
+    /// Puts what is live into one page's queue, whatever rooms it is in and wherever it stands.
+    fn put_live(&self, link: &Arc<Link>, push: &Push, packet: &Packet<'_>) -> Entered {
         let is_numbered = link.is_numbered();
-        let entered = link.ledger.enter(entry(push, packet, is_numbered));
+        let Some(apart) = link.apart() else {
+            return self.put(link, packet, entry(push, packet, is_numbered));
+        };
+        let packet = Packet::since(push, Some(apart.with(push)));
+        let entry = Entry {
+            is_early: apart.at.is_some(),
+            ..entry(push, &packet, is_numbered)
+        };
+        self.put(link, &packet, entry)
+    }
+
+    fn put(&self, link: &Arc<Link>, packet: &Packet<'_>, entry: Entry) -> Entered {
+        let is_numbered = link.is_numbered();
+        let entered = link.ledger.enter(entry);
         if matches!(entered, Entered::Full | Entered::Gone) {
             return entered;
         }
@@ -177,11 +225,17 @@ impl SocketIoEgress {
 
     /// Puts a page into a room, ours and socketioxide's. Between two pushes only.
     pub(super) fn enter(&self, socket: &SocketRef, room: Room, link: &Arc<Link>) -> Place {
-        let name = room_name(&room, link.is_numbered());
-        socket.join(name.clone());
+        let mut place = Self::keep(room, link);
+        place.wakes(self, link, socket);
+        place
+    }
+
+    /// Keeps a place for a page that does not hear yet what is live there.
+    pub(super) fn keep(room: Room, link: &Link) -> Place {
         Place {
-            name,
-            _member: self.rooms.enter(room, link),
+            name: room_name(&room, link.is_numbered()),
+            ours: Ours::Kept(room),
+            is_joined: false,
         }
     }
 

@@ -8,7 +8,9 @@ use socketioxide::socket::Sid;
 
 use crate::gateway::entrance::Visitor;
 use crate::gateway::ledger::{Bounds, Ledger};
+use crate::gateway::parcels::Since;
 use crate::gateway::socketio::wire::Wire;
+use crate::push::{Push, PushId};
 
 /// See the module's text.
 #[derive(Debug)]
@@ -20,8 +22,20 @@ pub(super) struct Link {
     wire: Mutex<Option<Arc<Wire>>>,
     /// Whether the page is told the number of each message.
     is_numbered: AtomicBool,
+    is_apart: AtomicBool,
+    apart: Mutex<Apart>,
     fate: AtomicU8,
     visitor: Arc<Visitor>,
+}
+
+/// Where a page stands that cannot be told the number of a message as others are: what it says at its next
+/// login would be that it has what it has not got. Such a page is in none of socketioxide's rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Apart {
+    /// While it catches up it has everything up to this one, whatever reaches it live.
+    pub(super) at: Option<PushId>,
+    /// The store could not be read: it has no more of the backlog than up to this one.
+    pub(super) parcel: Option<PushId>,
 }
 
 /// What the server has decided of a page.
@@ -52,6 +66,8 @@ impl Link {
             ledger: Arc::new(Ledger::new(bounds)),
             wire: Mutex::default(),
             is_numbered: AtomicBool::new(false),
+            is_apart: AtomicBool::new(false),
+            apart: Mutex::default(),
             fate: AtomicU8::new(Fate::Free as u8),
             visitor,
         }
@@ -82,6 +98,19 @@ impl Link {
         self.is_numbered.store(is_numbered, Ordering::Relaxed);
     }
 
+    /// Where the page stands, if not where others do.
+    pub(super) fn apart(&self) -> Option<Apart> {
+        let is_apart = self.is_apart.load(Ordering::Relaxed);
+        is_apart.then(|| *self.apart.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Lets it stand there. Between two pushes only.
+    pub(super) fn stands(&self, apart: Apart) {
+        let is_apart = apart != Apart::default();
+        *self.apart.lock().unwrap_or_else(PoisonError::into_inner) = apart;
+        self.is_apart.store(is_apart, Ordering::Relaxed);
+    }
+
     /// The first decision counts; true when this is it.
     pub(super) fn decide(&self, fate: Fate) -> bool {
         let (free, fate) = (Fate::Free as u8, fate as u8);
@@ -103,5 +132,15 @@ impl Link {
 
     pub(super) fn is_numbered(&self) -> bool {
         self.is_numbered.load(Ordering::Relaxed)
+    }
+}
+
+impl Apart {
+    /// Where a page that stands here is when it has this push too.
+    pub(super) fn with(self, push: &Push) -> Since {
+        Since {
+            id: self.at.unwrap_or(push.id),
+            parcel: self.parcel,
+        }
     }
 }

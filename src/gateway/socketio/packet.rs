@@ -96,9 +96,14 @@ fn number_stamp(push: &Push, since: Option<Since>) -> AsciiJson {
         id: push.id,
         parcel: None,
     });
+    // What comes from the backlog alone has no other number.
+    let accepted = match push.id.0 {
+        0 => push.parcel.unwrap_or_default(),
+        _ => push.id,
+    };
     AsciiJson::of(&NumberStamp {
         id,
-        ts: id.parcel.unwrap_or(id.id).millis(),
+        ts: accepted.millis(),
         from: record
             .and_then(|record| record.sender.as_ref())
             .map(Uid::as_str),

@@ -247,7 +247,12 @@ impl Page {
             return None;
         };
         let mut state = self.lock();
-        let State { session, talk, .. } = state.as_mut()?;
+        let State {
+            session,
+            talk,
+            standing,
+            ..
+        } = state.as_mut()?;
         let Some(me) = session.as_ref().and_then(Session::uid) else {
             talk::refuse(ack, &None, &Refusal::NotLoggedIn);
             return None;
@@ -260,7 +265,10 @@ impl Page {
             egress: &self.house.egress,
             link: &self.link,
         };
-        talk.get_or_insert_default().hear(heard, me, chat)
+        let talk = talk.get_or_insert_default();
+        let rest = talk.hear(heard, me, chat);
+        standing.keeps_to(talk);
+        rest
     }
 
     /// The page is gone. What it has for certain is where its user's next page begins.

@@ -66,20 +66,24 @@ impl Talk {
         self.groups.names().cloned().collect()
     }
 
-    /// Puts a page back into the groups that it was in when its connection broke. Between two pushes
-    /// only.
-    pub(super) fn resume(
-        &mut self,
-        groups: &[Group],
-        hub: &Arc<Hub>,
-        enter: impl Fn(Room) -> Place,
-    ) {
+    /// Puts a page back into the groups that it was in when its connection broke, and into those that
+    /// its claim grants. What is for them it reads in the log until it has caught up.
+    pub(super) fn resume(&mut self, groups: &[Group], hub: &Arc<Hub>, link: &Link) {
         for group in groups {
-            let enter = |group: &Group| enter(Room::Group(group.clone()));
+            let enter = |group: &Group| SocketIoEgress::keep(Room::Group(group.clone()), link);
             if let Err(fault) = self.groups.join(group.clone(), hub, enter) {
                 tracing::debug!(%fault, "a group was not joined again");
             }
         }
+    }
+
+    pub(super) fn is_in(&self, group: &Group) -> bool {
+        self.groups.names().any(|joined| joined == group)
+    }
+
+    /// The page's places in its groups' rooms.
+    pub(super) fn places(&mut self) -> impl Iterator<Item = &mut Place> {
+        self.groups.rooms()
     }
 
     /// Carries out an event of a page of `me`, and answers it.

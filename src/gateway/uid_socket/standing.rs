@@ -57,7 +57,7 @@ impl Presence {
         outbox.keeps(Arc::clone(&ledger));
         let backlog = dialect.backlog.as_ref();
         dialect.hub.between_pushes(|still| {
-            let beginning = still.begin(&uid, None);
+            let beginning = still.begin(&uid, None, &groups);
             let parcels = Parcels::of(backlog, (&uid, None), beginning.recovered, &ledger, still);
             if beginning.recovered == Recovered::Partly {
                 dialect.metrics.not_recovered();

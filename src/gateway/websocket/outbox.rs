@@ -121,6 +121,7 @@ impl Outbox {
                 id: push.id,
                 parcel: push.parcel.unwrap_or_default(),
                 length: frame.len(),
+                is_early: false,
             });
             frame.len()
         });

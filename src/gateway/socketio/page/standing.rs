@@ -13,12 +13,14 @@ use crate::gateway::rooms::Room;
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::claim::Login;
 use crate::gateway::socketio::egress::Place;
+use crate::gateway::socketio::link::Apart;
 use crate::gateway::socketio::newcomers::Newcomer;
 use crate::gateway::socketio::packet::Packet;
 use crate::gateway::socketio::page::admission::Tell;
 use crate::gateway::socketio::page::answer::Answer;
 use crate::gateway::socketio::page::{BREATH, Lobby, Page, State};
-use crate::gateway::socketio::talk::Rest;
+use crate::gateway::socketio::talk::{Rest, Talk};
+use crate::group::Group;
 use crate::hub::{Audience, Beginning, Handed, Read, Reading, Recovered, Session, Standstill};
 use crate::limits::Over;
 use crate::metrics::Reason;
@@ -54,6 +56,13 @@ impl Standing {
         match self {
             Self::New(reading) | Self::Reading(reading) => reading.at,
             Self::Guest(..) | Self::Live { .. } => newest,
+        }
+    }
+
+    /// A group that the page has left is not read any further.
+    pub(super) fn keeps_to(&mut self, talk: &Talk) {
+        if let Self::Reading(reading) = self {
+            reading.groups.retain(|group| talk.is_in(group));
         }
     }
 
@@ -151,19 +160,14 @@ impl Page {
             Some(Admitted { uid, groups, .. }) => (Some(uid), groups),
             None => (None, Vec::new()),
         };
-        let mut beginning = match &uid {
-            Some(uid) => self.beginning(uid, since, still),
+        let beginning = match &uid {
+            Some(uid) => self.beginning(uid, since, &granted, still),
             None => Beginning {
                 after: newest,
                 recovered: Recovered::New,
                 groups: Vec::new(),
             },
         };
-        for group in &granted {
-            if !beginning.groups.contains(group) {
-                beginning.groups.push(group.clone());
-            }
-        }
         state.granted = granted;
         let heard = state.standing.heard(newest);
         let mut at = beginning.after;
@@ -180,7 +184,7 @@ impl Page {
         if let Standing::Guest(_, place) = std::mem::replace(&mut state.standing, reading) {
             place.leave(socket);
         }
-        self.set_numbered(state, login.is_numbered, socket);
+        self.link.set_numbered(login.is_numbered);
         state.began = at;
         state.recovers = beginning.recovered == Recovered::Whole;
         if beginning.recovered == Recovered::Partly {
@@ -188,9 +192,12 @@ impl Page {
         }
         let backlog = self.house.lobby.backlog.as_ref();
         let parcels = uid.as_ref().and_then(|uid| {
-            let page = (uid, login.since);
+            // A number that we have not given says nothing of what it has.
+            let page = (uid, login.since.filter(|since| since.id <= newest));
             Parcels::of(backlog, page, beginning.recovered, &self.link.ledger, still)
         });
+        self.stands_at(at, parcels.as_ref().and_then(Parcels::lacks));
+        self.takes_places(state, &beginning.groups, socket);
         let begins = (at, beginning.recovered);
         let answer = Answer::begun(uid.as_ref(), begins, parcels.as_ref());
         state.session = Some(self.house.lobby.hub.login(uid));
@@ -200,8 +207,14 @@ impl Page {
     /// Where a page of `uid` begins. One that does not say is not known from the user's other pages,
     /// and one of those may be itself, on a connection that is dead without a word: what is still
     /// under way there it gets here.
-    fn beginning(&self, uid: &Uid, since: Option<PushId>, still: &mut Standstill<'_>) -> Beginning {
-        let mut beginning = still.begin(uid, since);
+    fn beginning(
+        &self,
+        uid: &Uid,
+        since: Option<PushId>,
+        granted: &[Group],
+        still: &mut Standstill<'_>,
+    ) -> Beginning {
+        let mut beginning = still.begin(uid, since, granted);
         if since.is_none() {
             let others = Audience::Users(std::slice::from_ref(uid));
             self.house.egress.rooms.each(others, |link| {
@@ -214,13 +227,25 @@ impl Page {
         beginning
     }
 
-    /// Which rooms the page belongs into depends on it.
-    fn set_numbered(&self, state: &mut State, is_numbered: bool, socket: &SocketRef) {
-        self.link.set_numbered(is_numbered);
-        if is_numbered && let Some((wanted, _, place)) = &mut state.subscription {
+    /// What reaches the page live tells it nothing of how far it is, while it catches up.
+    fn stands_at(&self, at: PushId, lacks: Option<PushId>) {
+        self.link.stands(Apart {
+            at: Some(at),
+            parcel: lacks.filter(|_| self.link.is_numbered()),
+        });
+    }
+
+    /// Which of socketioxide's rooms the page belongs into depends on where it stands, and on whether it
+    /// is told numbers. Into those of `groups` it comes when it has read what was for them.
+    fn takes_places(&self, state: &mut State, groups: &[Group], socket: &SocketRef) {
+        if let Some((wanted, _, place)) = &mut state.subscription {
             let room = Room::Subscription(wanted.clone());
             let new = self.house.egress.enter(socket, room, &self.link);
             std::mem::replace(place, new).leave(socket);
+        }
+        if !groups.is_empty() {
+            let talk = state.talk.get_or_insert_default();
+            talk.resume(groups, &self.house.lobby.hub, &self.link);
         }
     }
 
@@ -251,11 +276,13 @@ impl Page {
         };
         let egress = &self.house.egress;
         let given = self.house.lobby.hub.between_pushes(|still| {
-            parcels.give(reading, still, |push| {
+            let given = parcels.give(reading, still, |push| {
                 let (id, parcel) = (reading.at, push.parcel);
                 let packet = Packet::since(push, Some(Since { id, parcel }));
                 egress.hand(&self.link, push, &packet)
-            })
+            });
+            self.stands_at(reading.at, parcels.lacks());
+            given
         });
         if given == Read::Lost {
             egress.connections.cut(&self.link);
@@ -282,27 +309,48 @@ impl Page {
             if state.recovers {
                 self.house.lobby.metrics.recovered(state.replayed);
             }
-            let user = state.session.as_ref().and_then(Session::uid);
-            let user = user.map(|uid| Room::User(uid.clone()));
-            let rooms = [Room::Everyone].into_iter().chain(user);
-            let enter = |room| self.house.egress.enter(socket, room, &self.link);
-            let _places = rooms.map(enter).collect();
-            if !reading.groups.is_empty() {
-                let talk = state.talk.get_or_insert_default();
-                talk.resume(&reading.groups, &self.house.lobby.hub, enter);
-            }
-            state.standing = Standing::Live { _places };
+            self.goes_live(state, socket);
         }
         read
     }
 
+    /// The page hears from now on what is live, as others do.
+    fn goes_live(&self, state: &mut State, socket: &SocketRef) {
+        let lacks = self.link.apart().and_then(|apart| apart.parcel);
+        self.link.stands(Apart {
+            at: None,
+            parcel: lacks,
+        });
+        let egress = &self.house.egress;
+        let user = state.session.as_ref().and_then(Session::uid);
+        let user = user.map(|uid| Room::User(uid.clone()));
+        let rooms = [Room::Everyone].into_iter().chain(user);
+        let enter = |room| egress.enter(socket, room, &self.link);
+        let _places = rooms.map(enter).collect();
+        state.standing = Standing::Live { _places };
+        let wanted = state.subscription.as_mut().map(|(_, _, place)| place);
+        let joined = state.talk.iter_mut().flat_map(|talk| talk.places());
+        for place in wanted.into_iter().chain(joined) {
+            place.wakes(egress, &self.link, socket);
+        }
+    }
+
     fn hand(&self, reading: &mut Reading, still: &Standstill<'_>, taken: &mut u64) -> Read {
         let egress = &self.house.egress;
+        let apart = self.link.apart();
+        let lacks = apart.and_then(|apart| apart.parcel);
         let read = still.read(reading, |push| {
-            let handed = egress.hand(&self.link, push, &Packet::new(push));
+            let since = lacks.map(|_| Since {
+                id: push.id,
+                parcel: lacks,
+            });
+            let handed = egress.hand(&self.link, push, &Packet::since(push, since));
             *taken += u64::from(handed == Handed::Taken);
             handed
         });
+        if apart.is_some() {
+            self.stands_at(reading.at, lacks);
+        }
         if read == Read::Lost {
             egress.give_up(&self.link, reading.at);
         }
