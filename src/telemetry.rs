@@ -1,5 +1,7 @@
 //! The tracing subscriber. Logs go to standard error; standard output is for what was asked for.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -14,7 +16,9 @@ use crate::config::{Log, LogFormat};
 pub fn init(config: &Log) -> Result<(), TryInitError> {
     // A configuration that was not validated logs nothing.
     let targets: Targets = config.level.parse().unwrap_or_default();
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    // Colours are for people: files and journals get none.
+    let is_seen = std::io::stderr().is_terminal();
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(is_seen);
     let layer = match config.format {
         LogFormat::Pretty => lines.with_target(false).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

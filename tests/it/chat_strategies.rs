@@ -91,6 +91,23 @@ async fn what_came_while_a_user_was_away_comes_at_the_next_login() {
 }
 
 #[tokio::test]
+async fn who_has_caught_up_with_whole_pieces_has_caught_up() {
+    let server = server_with(Strategy::LiveAndOffline).await;
+    let mut ann = server.chats_as("ann").await;
+    // As many as are read at a time, and no more.
+    for n in 0..200 {
+        ann.tells("bob", &n.to_string()).await;
+    }
+    let mut bob = server.chats_as("bob").await;
+    for n in 0..200 {
+        bob.hears(&note("bob", &n.to_string())).await;
+    }
+    bob.hears_nothing().await;
+    let mut another = server.chats_as("bob").await;
+    another.hears_nothing().await;
+}
+
+#[tokio::test]
 async fn what_a_user_has_heard_does_not_come_again_at_the_next_login() {
     let server = server_with(Strategy::LiveAndOffline).await;
     let store = open(&server.store_url()).await;

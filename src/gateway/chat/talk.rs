@@ -257,8 +257,12 @@ impl Talk {
                 live_from,
                 mine_until,
             });
-        } else if let (Some(until), Some(last)) = (mine_until, frames.last_mut()) {
-            last.record = Some(until);
+        } else if let Some(until) = mine_until {
+            match frames.last_mut() {
+                Some(last) => last.record = Some(until),
+                // The piece before has been written, and was the last.
+                None => self.wrote(until),
+            }
         }
         frames
     }
