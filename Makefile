@@ -22,7 +22,7 @@ test: tools lint rust-test client-test conformance budgets fuzz-quick
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo clippy --lib --locked -- -D warnings --cfg fuzzing
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
@@ -36,13 +36,13 @@ conformance: build $(CLIENTS)/node_modules
 	node --test tests/conformance/recorded.test.mjs
 
 bench: build $(CLIENTS)/node_modules
-	cargo build --release --locked --example bare
+	cargo build --release --locked --package bare
 	node benches/compare.mjs
 	node benches/cousins.mjs
 	node benches/cuts.mjs
 
 budgets: build $(CLIENTS)/node_modules
-	cargo build --release --locked --example bare
+	cargo build --release --locked --package bare
 	node benches/compare.mjs --quick --check
 	node benches/cousins.mjs --quick --check
 	node benches/cuts.mjs --quick --check

@@ -1,4 +1,4 @@
-// Compares this server with a bare socketioxide server (benches/bare.rs) in one run, on the same
+// Compares this server with a bare socketioxide server (benches/bare) in one run, on the same
 // machine and load, and holds the results against the budgets of the README.
 //   node benches/compare.mjs [--quick] [--check]
 // --quick: fewer pages, for CI; --check: exit code 1 when a budget is overrun. Ratios of CPU time
@@ -18,7 +18,7 @@ const ours = (...more) => (s, h, web) => {
   return [binary, settings.flatMap((setting) => ['--set', setting])];
 };
 const servers = {
-  bare: { ports: [7120, 7121], start: (s, h) => [`${root}target/release/examples/bare`, [s, h]] },
+  bare: { ports: [7120, 7121], start: (s, h) => [`${root}target/release/bare`, [s, h]] },
   campanile: { ports: [7220, 7221, 7223], start: ours() },
   forgetful: { ports: [7320, 7321, 7323], start: ours('recovery.window=0s') },
 };
