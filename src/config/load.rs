@@ -33,7 +33,8 @@ pub enum Origin {
     Flag,
 }
 
-/// Why a configuration is refused. One line that names the key, the value and where it stands.
+/// Why a configuration is refused. One line that names the key and where it stands, and the value unless
+/// it may be a secret: that of a key that is not known may always be one, whose name was misspelt.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
@@ -53,16 +54,14 @@ pub enum ConfigError {
         /// What is wrong, with its line.
         message: String,
     },
-    /// A flag is not `section.key=value`.
-    #[error("--set {0}: expected section.key=value, as --set http.listen=127.0.0.1:2121")]
-    Flag(String),
+    /// A flag is not `section.key=value`; carries what stands before the value, and what would be right.
+    #[error("--set {0}: expected {1}")]
+    Flag(String, String),
     /// There is no such key.
-    #[error("{key} = {value} ({origin}): unknown key; {known}")]
+    #[error("{key} ({origin}): unknown key; {known}")]
     Unknown {
         /// The key as written.
         key: String,
-        /// The value as written.
-        value: String,
         /// Where it stands.
         origin: Origin,
         /// What keys there are.
@@ -81,6 +80,9 @@ pub enum ConfigError {
         problem: String,
     },
 }
+
+/// A name that is longer than this is none.
+const MAX_NAME: usize = 40;
 
 /// Variables that configure the server start so.
 const PREFIX: &str = "CAMPANILE_";
@@ -136,10 +138,10 @@ impl Layers {
         let origin = Origin::File(path.to_owned());
         for (section, value) in table {
             let Value::Table(keys) = value else {
-                return Err(self.unknown(&section, &value, origin));
+                return Err(self.unknown(&section, origin));
             };
             if !self.known.contains_key(&section) {
-                return Err(self.unknown(&section, &Value::Table(keys), origin));
+                return Err(self.unknown(&section, origin));
             }
             for (key, value) in keys {
                 self.set(&section, &key, value, origin.clone())?;
@@ -157,7 +159,7 @@ impl Layers {
             let rest = rest.to_ascii_lowercase();
             match rest.split_once("__") {
                 Some((section, key)) => ours.push((name, section.to_owned(), key.to_owned(), text)),
-                None => self.refuse_slip(name, &rest, text)?,
+                None => self.refuse_slip(name, &rest)?,
             }
         }
         ours.sort();
@@ -170,29 +172,50 @@ impl Layers {
 
     /// `CAMPANILE_HTTP_LISTEN`, with one underscore, is a slip; other variables with our prefix are
     /// somebody else's, such as those that orchestrators make up from a service's name.
-    fn refuse_slip(&self, name: &str, rest: &str, text: &str) -> Result<(), ConfigError> {
-        let known = rest.split_once('_').filter(|(section, key)| {
-            let section = self.known.get(*section);
-            section.is_some_and(|section| section.get(key).is_some())
-        });
-        let Some((section, key)) = known else {
+    fn refuse_slip(&self, name: &str, rest: &str) -> Result<(), ConfigError> {
+        let Some((section, key)) = self.meant(rest) else {
             return Ok(());
         };
         let right = format!("{PREFIX}{section}__{key}").to_ascii_uppercase();
         Err(ConfigError::Unknown {
             key: format!("{section}_{key}"),
-            value: format!("{text:?}"),
             origin: Origin::Environment(name.to_owned()),
             known: format!("write {right}, with two underscores"),
         })
     }
 
+    /// The section and the key that a name with one underscore in the place of the dot means.
+    fn meant<'n>(&self, name: &'n str) -> Option<(&'n str, &'n str)> {
+        let (section, key) = name.split_once('_')?;
+        self.known.get(section)?.get(key)?;
+        Some((section, key))
+    }
+
     fn add_flag(&mut self, flag: &str) -> Result<(), ConfigError> {
-        let malformed = || ConfigError::Flag(flag.to_owned());
+        let malformed = || self.malformed(flag);
         let (path, text) = flag.split_once('=').ok_or_else(malformed)?;
         let (section, key) = path.trim().split_once('.').ok_or_else(malformed)?;
         let value = self.typed(section, key, text);
         self.set(section, key, value, Origin::Flag)
+    }
+
+    /// Shows no value, and of the rest only what looks like a name: a key alone may be a secret, too.
+    fn malformed(&self, flag: &str) -> ConfigError {
+        let is_part = |c: char| c.is_ascii_alphabetic() || matches!(c, '.' | '_' | '-');
+        let length = flag.find(|c| !is_part(c)).unwrap_or(flag.len());
+        let (name, value) = flag.split_at(length);
+        let begins = |section: &String| name.starts_with(section.as_str());
+        let is_name = value.starts_with('=') || self.known.keys().any(begins);
+        let shown = match (is_name && length <= MAX_NAME, value.is_empty()) {
+            (true, true) => name.to_owned(),
+            (true, false) => format!("{name}{}***", &value[..usize::from(value.starts_with('='))]),
+            (false, _) => "***".to_owned(),
+        };
+        let right = match self.meant(name) {
+            Some((section, key)) => format!("{section}.{key}=value"),
+            None => "section.key=value, as --set http.listen=127.0.0.1:2121".to_owned(),
+        };
+        ConfigError::Flag(shown, right)
     }
 
     /// A text from the environment or a flag: taken as it is where a text is due, read as TOML
@@ -227,7 +250,7 @@ impl Layers {
         let path = format!("{section}.{key}");
         let known = self.known.get(section).and_then(|s| s.get(key));
         if known.is_none() {
-            return Err(self.unknown(&path, &value, origin));
+            return Err(self.unknown(&path, origin));
         }
         let keys = self
             .merged
@@ -240,7 +263,7 @@ impl Layers {
         Ok(())
     }
 
-    fn unknown(&self, path: &str, value: &Value, origin: Origin) -> ConfigError {
+    fn unknown(&self, path: &str, origin: Origin) -> ConfigError {
         let section = path.split('.').next().unwrap_or_default();
         let list = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(", ");
         let known = match self.known.get(section) {
@@ -249,8 +272,6 @@ impl Layers {
         };
         ConfigError::Unknown {
             key: path.to_owned(),
-            // Perhaps a misspelt secret.
-            value: shown(path, value.to_string()),
             origin,
             known,
         }

@@ -2,6 +2,8 @@
 
 use campanile::config::load::{Sources, load};
 
+use crate::harness::process::{campanile, output_of};
+
 fn refusal(settings: &[&str]) -> Option<String> {
     let sources = Sources {
         flags: settings.iter().map(|s| format!("auth.{s}")).collect(),
@@ -151,5 +153,67 @@ fn a_secret_is_not_shown_wherever_it_was_put() {
         let told = refusal(&settings).unwrap_or_else(|| panic!("{slip} is taken"));
         assert!(!told.contains("hidden"), "{slip}: {told}");
         assert!(told.contains("***"), "{slip}: {told}");
+    }
+}
+
+/// What the program says of a configuration that is wrong.
+async fn told(variables: &[(&str, &str)], arguments: &[&str]) -> String {
+    let mut command = campanile(&[&["check-config"], arguments].concat());
+    command.envs(variables.iter().copied());
+    let output = output_of(command).await;
+    assert_eq!(output.status.code(), Some(1), "{variables:?} {arguments:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+    String::from_utf8(output.stderr).expect("it is text")
+}
+
+#[tokio::test]
+async fn a_secret_under_a_name_that_is_misspelt_is_not_shown() {
+    const HIDDEN: &str = "push:s3cr3t-s3cr3t-s3cr3t";
+    let variables = [
+        ("CAMPANILE_API_KEYS", "CAMPANILE_API__KEYS"),
+        ("CAMPANILE_AUTH_WEBHOOK_URL", "CAMPANILE_AUTH__WEBHOOK_URL"),
+        ("CAMPANILE_API__KEY", "keys"),
+        ("CAMPANILE_APIS__KEYS", "sections are"),
+        ("CAMPANILE_STORE__URI", "[store] has"),
+    ];
+    for (name, right) in variables {
+        let told = told(&[(name, HIDDEN)], &[]).await;
+        assert!(told.contains(name) && told.contains(right), "{told}");
+        assert!(!told.contains("s3cr3t"), "{told}");
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("campanile.toml");
+    let files = [
+        (format!("[api]\nkey = [{HIDDEN:?}]"), "api.key ", "keys"),
+        (format!("[apis]\nkeys = [{HIDDEN:?}]"), "apis ", "api"),
+        (format!("api = {HIDDEN:?}"), "api ", "[api] has"),
+        (
+            "[store]\nuri = \"postgres://u:s3cr3t@h\"".to_owned(),
+            "store.uri ",
+            "url",
+        ),
+        (format!("[api]\nkeys = {HIDDEN}"), "line 2", "TOML"),
+        (format!("[api]\nkeys = [{HIDDEN:?}"), "line 2", "TOML"),
+        (format!("[api]\n{HIDDEN}"), "line 2", "TOML"),
+    ];
+    for (text, name, right) in files {
+        std::fs::write(&path, &text).expect("a file can be written");
+        let path = path.to_str().expect("it is text");
+        let told = told(&[], &["--config", path]).await;
+        assert!(told.contains(name) && told.contains(right), "{told}");
+        assert!(!told.contains("s3cr3t"), "{told}");
+    }
+    let flags = [
+        ("api_keys=", "api.keys=value"),
+        ("api.key=", "keys"),
+        ("apis.keys=", "sections are"),
+        ("store=postgres:", "section.key=value"),
+        ("api.keys:", "api.keys***"),
+        ("", "section.key=value"),
+    ];
+    for (begins, right) in flags {
+        let told = told(&[], &["--set", &format!("{begins}{HIDDEN}")]).await;
+        assert!(told.contains("--set") && told.contains(right), "{told}");
+        assert!(!told.contains("s3cr3t"), "{told}");
     }
 }
