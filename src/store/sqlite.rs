@@ -76,6 +76,7 @@ impl SqliteStore {
             .pragma("wal_autocheckpoint", "4096")
             .disable_statement_logging();
         let deadline = Instant::now() + options.timeout;
+        create(&path);
         prepare(&writer, deadline).await.map_err(|error| {
             let unavailable = passes(&error);
             let path = path.clone();
@@ -285,6 +286,18 @@ impl fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("SqliteStore").field(&self.path).finish()
     }
+}
+
+/// Creates the file when it is missing, for nobody else to read; SQLite would ask nothing but the umask. What
+/// SQLite puts beside it gets its mode. One that is there keeps its own, and is not even opened: to close
+/// it would undo the locks that this process has on it.
+fn create(path: &Path) {
+    let mut file = std::fs::OpenOptions::new();
+    file.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    // What is wrong with the path SQLite tells.
+    file.open(path).ok();
 }
 
 /// Creates the file when it is missing, and its tables.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,26 @@ async fn a_file_that_cannot_be_made_is_named() {
         let error = opened.expect_err("there is no place for it");
         assert!(matches!(error, StoreError::Failed(_)), "{error:?}");
         assert!(told(&error).contains(path), "{}", told(&error));
+    }
+}
+
+#[tokio::test]
+async fn a_new_file_is_for_nobody_else_to_read_and_an_old_one_keeps_its_mode() {
+    let mode = |path: &str| {
+        let about = std::fs::metadata(path);
+        about.expect("the file is there").permissions().mode() & 0o777
+    };
+    let (_folder, url) = sqlite();
+    let path = url.strip_prefix("sqlite:").expect("it is a file");
+    for expected in [0o600, 0o640] {
+        let store = open(&url).await;
+        append(&store).await.expect("it is kept");
+        for file in [path, &format!("{path}-wal"), &format!("{path}-shm")] {
+            assert_eq!(mode(file), expected, "{file}");
+        }
+        store.close().await;
+        let shared = std::fs::Permissions::from_mode(0o640);
+        std::fs::set_permissions(path, shared).expect("it is ours");
     }
 }
 
