@@ -5,6 +5,7 @@ mod listeners;
 mod loops;
 mod records;
 mod stop;
+mod warnings;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::app::warnings;
 use crate::config::{AuthMode, Config, Tls, TlsListener};
 use crate::gateway::websocket;
 use crate::ingress::udp::UdpIngress;
@@ -189,7 +190,7 @@ impl Addresses {
                 tracing::info!(listener, %path, purpose, credentials, "listening");
             }
         }
-        self.warn_of_strangers(config);
+        warnings::log(self, config);
         if self.web.is_some() && !web::is_installed(&config.web.root) {
             let root = config.web.root.display();
             tracing::warn!(%root, "web.root holds no index.html: there is no demo page to show");
@@ -217,31 +218,6 @@ impl Addresses {
             ("udp", self.udp, "backends push packets here"),
             ("chat", self.chat, "pages chat here"),
         ]
-    }
-
-    fn warn_of_strangers(&self, config: &Config) {
-        let is_foreign = |address: SocketAddr| !address.ip().is_loopback();
-        let pages = [self.socketio, self.uid_socket, self.chat];
-        if config.auth.mode == AuthMode::Open && pages.into_iter().flatten().any(is_foreign) {
-            tracing::warn!(
-                "auth.mode is open: whoever reaches the pages' ports may log in as any uid and read that \
-                 user's messages; set it to signed, jwt or webhook before strangers can"
-            );
-        }
-        let listeners = [
-            ("http", self.http, "push"),
-            ("text", self.text, "push"),
-            ("udp", self.udp, "push"),
-            ("admin", self.admin, "read figures"),
-        ];
-        for (listener, address, what) in listeners {
-            let asks = config.api.has_keys() || listener == "udp" && !config.udp.secret.is_empty();
-            if !asks && address.is_some_and(|address| !address.ip().is_loopback()) {
-                tracing::warn!(
-                    "{listener}.listen is not a loopback address: whoever reaches it can {what}"
-                );
-            }
-        }
     }
 }
 

@@ -68,3 +68,52 @@ async fn a_server_may_open_as_many_files_as_the_system_allows() {
     let files: Vec<&str> = files.expect("a limit").split_whitespace().collect();
     assert_eq!(files[3..5], ["4096", "4096"]);
 }
+
+/// The lines that a server logs as it starts, but for the first ones of its listeners.
+async fn logged_at_the_start(settings: &[&str]) -> String {
+    let mut server = Process::start("127.0.0.1:0", "127.0.0.1:0", settings).await;
+    server.lines_till_the_end().await.join("\n")
+}
+
+#[tokio::test]
+async fn cookies_that_any_website_may_use_are_warned_of() {
+    let webhook = ["auth.mode=webhook", "auth.webhook_url=http://127.0.0.1:9/"];
+    let with = |more: &[&'static str]| [&webhook, more].concat();
+    let logged = logged_at_the_start(&with(&[])).await;
+    assert!(logged.contains("socketio.origins has"), "{logged}");
+    assert!(!logged.contains("websocket.origins has"), "{logged}");
+    let raw = [
+        "uid_socket.listen=127.0.0.1:0",
+        "auth.webhook_headers=Cookie",
+    ];
+    let logged = logged_at_the_start(&with(&raw)).await;
+    assert!(logged.contains("socketio.origins has"), "{logged}");
+    assert!(logged.contains("websocket.origins has"), "{logged}");
+    let safe: [&[&str]; 3] = [
+        &["socketio.origins=https://www.example.com"],
+        &["auth.webhook_headers=authorization"],
+        &["auth.mode=signed", "auth.secret=0123456789abcdef"],
+    ];
+    for more in safe {
+        let logged = logged_at_the_start(&with(more)).await;
+        assert!(!logged.contains("origins has"), "{more:?}: {logged}");
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_whose_keys_pass_in_the_clear_is_warned_of() {
+    for (url, is_warned_of) in [
+        ("http://issuer.invalid/keys", true),
+        ("https://issuer.invalid/keys", false),
+        ("http://localhost:9/keys", false),
+    ] {
+        let url = format!("auth.jwks_url={url}");
+        let logged = logged_at_the_start(&["auth.mode=jwt", &url]).await;
+        assert_eq!(
+            logged.contains("auth.jwks_url is http"),
+            is_warned_of,
+            "{logged}"
+        );
+        assert!(!logged.contains("issuer.invalid/keys"), "{logged}");
+    }
+}
