@@ -150,6 +150,10 @@ impl Addresses {
             AuthMode::Jwt => "a login takes a JSON Web Token",
             AuthMode::Webhook => "the webhook is asked about each login",
         };
+        let chat_logins = match (config.auth.mode, config.chat.trust_uid) {
+            (AuthMode::Open, _) | (_, false) => logins.to_owned(),
+            (_, true) => format!("{logins}, but ?uid= in the URL takes none (chat.trust_uid)"),
+        };
         let none = "no credentials are asked for";
         let pushes = match (config.api.has_keys(), config.api.require_signature) {
             (false, _) => none,
@@ -162,7 +166,8 @@ impl Addresses {
                 continue;
             };
             let credentials = match listener {
-                "socketio" | "uid_socket" | "chat" => logins,
+                "socketio" | "uid_socket" => logins,
+                "chat" => &chat_logins,
                 "udp" => asks_of_packets(config),
                 "http" | "text" => pushes,
                 "web" => "",

@@ -117,3 +117,22 @@ async fn an_issuer_whose_keys_pass_in_the_clear_is_warned_of() {
         assert!(!logged.contains("issuer.invalid/keys"), "{logged}");
     }
 }
+
+#[tokio::test]
+async fn a_chat_that_trusts_the_uid_of_a_url_says_so_at_the_start() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let store = format!("store.url=sqlite:{}", folder.path().join("c.db").display());
+    let chat = [&store, "chat.listen=127.0.0.1:0"];
+    let trusts = "?uid= in the URL takes none (chat.trust_uid)";
+    let signed = ["auth.mode=signed", "auth.secret=0123456789abcdef"];
+    let cases: [(&[&str], bool); 3] = [
+        (&["chat.trust_uid=true"], true),
+        (&["chat.trust_uid=false"], false),
+        (&["chat.trust_uid=true", "auth.mode=open"], false),
+    ];
+    for (more, says) in cases {
+        let logged = logged_at_the_start(&[&chat, &signed[..], more].concat()).await;
+        assert!(logged.contains(r#""listener":"chat""#), "{logged}");
+        assert_eq!(logged.contains(trusts), says, "{more:?}: {logged}");
+    }
+}
