@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::{Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -44,8 +44,10 @@ pub(super) enum CallError {
     Request(#[from] http::Error),
     #[error("the call has failed")]
     Call(#[from] legacy::Error),
-    #[error("the answer is broken off, or longer than {0} bytes")]
-    Body(usize, #[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the answer is broken off")]
+    Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the answer, whose status is {0}, is longer than {1} bytes")]
+    Long(StatusCode, usize),
     #[error("there is no answer within {0:?}")]
     Slow(Duration),
 }
@@ -95,7 +97,10 @@ impl Client {
             let answer = self.http.request(request.map(Full::new)).await?;
             let (head, body) = answer.into_parts();
             let body = Limited::new(body, bounds.bytes).collect().await;
-            let body = body.map_err(|error| CallError::Body(bounds.bytes, error))?;
+            let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+                true => CallError::Long(head.status, bounds.bytes),
+                false => CallError::Body(error),
+            })?;
             Ok(Response::from_parts(head, body.to_bytes()))
         };
         let answer = tokio::time::timeout(bounds.time, call).await;
@@ -135,14 +140,16 @@ mod tests {
         assert_eq!(call(&stub, MINUTE).await.unwrap().body().len(), 1000);
         stub.answers(Reply::Text(text));
         let error = call(&stub, MINUTE).await.unwrap_err();
-        assert!(matches!(error, CallError::Body(1000, _)), "{error:?}");
+        let is_long = matches!(error, CallError::Long(StatusCode::OK, 1000));
+        assert!(is_long, "{error:?}");
     }
 
     #[tokio::test]
     async fn an_answer_without_end_is_given_up_for_its_length() {
         let stub = Stub::start(Reply::Endless).await;
         let error = call(&stub, MINUTE).await.unwrap_err();
-        assert!(matches!(error, CallError::Body(1000, _)), "{error:?}");
+        let is_long = matches!(error, CallError::Long(StatusCode::OK, 1000));
+        assert!(is_long, "{error:?}");
     }
 
     #[tokio::test]

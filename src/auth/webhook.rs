@@ -1,7 +1,8 @@
 //! The rule of the webhook: the application is asked about each login. Never logs what a page sent.
 //!
 //! A slow or broken application is not made worse: so many are asked about at once and so many wait,
-//! nothing is repeated, and after a row of failures it is left alone for a while.
+//! nothing is repeated, and after a row of failures it is left alone for a while. What an application that
+//! is well says of one claim is no failure, whatever it is: a stranger chooses the claim.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::client::{Bounds, Client};
+use super::client::{Bounds, CallError, Client};
 use super::{Admission, Admitted, Caller, Claim, Refused, Unusable, at, groups, now, uid};
 use crate::config;
 
@@ -34,6 +35,9 @@ const MAX_FAILURES: u32 = 5;
 /// for this time.
 const REST: Duration = Duration::from_secs(1);
 
+/// An answer that is no verdict is told once in this time.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+
 /// An application that is asked.
 pub(super) struct Webhook {
     client: Client,
@@ -46,6 +50,7 @@ pub(super) struct Webhook {
     /// For those that are asked about.
     turns: Arc<Semaphore>,
     fuse: Fuse,
+    complained: Mutex<Option<Instant>>,
 }
 
 /// Blows after a row of failures.
@@ -107,6 +112,7 @@ impl Webhook {
             places: Arc::new(Semaphore::new(at_once + waiting)),
             turns: Arc::new(Semaphore::new(at_once)),
             fuse: Fuse::default(),
+            complained: Mutex::default(),
         })
     }
 
@@ -180,6 +186,12 @@ impl Webhook {
         let request = request.body(question).expect("its parts are valid");
         let answer = match self.client.call(request, self.bounds).await {
             Ok(answer) => answer,
+            // A page that says what is wrong, at length: its status tells as much.
+            Err(CallError::Long(status, _)) => {
+                let mut answer = Response::new(Bytes::new());
+                *answer.status_mut() = status;
+                answer
+            }
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 self.fuse
@@ -187,32 +199,62 @@ impl Webhook {
                 return Err(Refused::Unavailable);
             }
         };
+        let status = answer.status();
+        if status.is_server_error() {
+            let status = status.as_u16();
+            self.fuse
+                .burn(Instant::now(), || warn!(status, "the login webhook fails"));
+            return Err(Refused::Unavailable);
+        }
+        self.fuse.mend();
         let verdict = judge(&answer);
-        if verdict == Err(Refused::Unavailable) {
-            let status = answer.status().as_u16();
-            self.fuse.burn(Instant::now(), || {
-                warn!(status, "the login webhook answers what is no verdict");
-            });
-        } else {
-            self.fuse.mend();
+        if verdict == Err(Refused::Unavailable) || !is_foreseen(status) {
+            self.complain(Instant::now(), status);
         }
         verdict
     }
+
+    /// The settings may be wrong. Or the claim is, so it is not told each time.
+    fn complain(&self, now: Instant, status: StatusCode) {
+        let mut told = self
+            .complained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| now.duration_since(told) >= COMPLAINT_INTERVAL) {
+            *told = Some(now);
+            drop(told);
+            let status = status.as_u16();
+            warn!(status, "the login webhook answers what is no verdict");
+        }
+    }
+}
+
+/// Whether an answer of this status says who a page is, or that it is nobody.
+fn is_foreseen(status: StatusCode) -> bool {
+    let foreseen = [
+        StatusCode::OK,
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+    ];
+    foreseen.contains(&status)
 }
 
 fn judge(answer: &Response<Bytes>) -> Result<Admitted, Refused> {
     let read: Result<Answer, _> = serde_json::from_slice(answer.body());
-    match answer.status() {
-        StatusCode::OK => {}
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            let error = read.ok().and_then(|answer| answer.error);
-            return Err(Refused::Unwanted(error.as_ref().and_then(reason)));
-        }
-        _ => return Err(Refused::Unavailable),
+    let status = answer.status();
+    if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+        let error = read.ok().and_then(|answer| answer.error);
+        return Err(Refused::Unwanted(error.as_ref().and_then(reason)));
+    }
+    if status != StatusCode::OK {
+        return Err(Refused::Unavailable);
     }
     let answer = read.map_err(|_| Refused::Unavailable)?;
     if let Some(error) = answer.error {
         return Err(Refused::Unwanted(reason(&error)));
+    }
+    if answer.uid.as_ref().is_none_or(is_nobody) {
+        return Err(Refused::Unwanted(None));
     }
     // What the application gets wrong is no fault of the page.
     let wrong = |_| Refused::Unavailable;
@@ -230,6 +272,11 @@ fn judge(answer: &Response<Bytes>) -> Result<Admitted, Refused> {
         expires: end.and_then(at),
         groups,
     })
+}
+
+/// What applications say where there is no user.
+fn is_nobody(uid: &Value) -> bool {
+    matches!(uid, Value::Null | Value::Bool(false)) || uid.as_str() == Some("")
 }
 
 /// What a page is told of the application's reason.
@@ -306,7 +353,7 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::time::Instant;
 
-    use super::{Fuse, MAX_FAILURES, REST, Webhook};
+    use super::{Fuse, MAX_ANSWER, MAX_FAILURES, REST, Webhook};
     use crate::auth::stub::{Reply, Stub};
     use crate::auth::{Admission, Admitted, Caller, Claim, Refused, at, now};
     use crate::config;
@@ -416,23 +463,85 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_verdict_is_for_later() {
-        let json = |status, answer: Value| Reply::Json(status, answer);
-        let replies = [
-            json(200, json!({})),
-            json(200, json!({"uid": ""})),
-            json(200, json!({"uid": null})),
+        for reply in no_verdicts().into_iter().chain(failures()) {
+            assert_eq!(verdict(reply).await, Err(Refused::Unavailable));
+        }
+    }
+
+    fn json(status: u16, answer: Value) -> Reply {
+        Reply::Json(status, answer)
+    }
+
+    /// Answers of an application that is well, and that a stranger may bring about by what he sends.
+    fn no_verdicts() -> Vec<Reply> {
+        vec![
+            json(200, json!({"uid": {"id": 7}})),
+            json(200, json!({"uid": "x".repeat(2000)})),
             json(200, json!({"uid": "u1", "groups": "all"})),
             json(200, json!({"uid": "u1", "groups": [""]})),
             json(200, json!({"uid": "u1", "expires": "soon"})),
+            json(200, json!(null)),
             json(201, json!({"uid": "u1"})),
-            json(404, json!({"error": "no such page"})),
-            json(500, json!({"uid": "u1"})),
+            json(429, json!({"error": "too many requests"})),
             Reply::Text("<html>"),
             Reply::Redirect,
             Reply::Endless,
-        ];
-        for reply in replies {
-            assert_eq!(verdict(reply).await, Err(Refused::Unavailable));
+        ]
+    }
+
+    /// Answers of one that is not.
+    fn failures() -> Vec<Reply> {
+        let long = "x".repeat(2 * MAX_ANSWER);
+        vec![
+            json(500, json!({"uid": "u1"})),
+            json(500, json!(long)),
+            json(503, json!({"error": "overloaded"})),
+        ]
+    }
+
+    /// Refusals in no words of its own.
+    fn refusals() -> Vec<Reply> {
+        let long = "x".repeat(2 * MAX_ANSWER);
+        vec![
+            json(200, json!({})),
+            json(200, json!({"uid": null})),
+            json(200, json!({"uid": ""})),
+            json(200, json!({"uid": false})),
+            json(404, json!("no such page")),
+            json(422, json!({"errors": {"token": ["is missing"]}})),
+            json(400, json!(long)),
+        ]
+    }
+
+    #[tokio::test]
+    async fn what_says_of_no_user_or_of_a_fault_in_the_claim_is_a_refusal() {
+        for reply in refusals() {
+            assert_eq!(verdict(reply).await, Err(Refused::Unwanted(None)));
+        }
+        let told = verdict(json(400, json!({"error": "no such user"}))).await;
+        assert_eq!(told, Err(Refused::Unwanted(Some("no such user".into()))));
+    }
+
+    #[tokio::test]
+    async fn only_an_application_that_fails_is_left_alone_whatever_pages_make_it_answer() {
+        for reply in no_verdicts().into_iter().chain(refusals()) {
+            let stub = Stub::start(reply).await;
+            let webhook = webhook(stub.url());
+            for _ in 0..=MAX_FAILURES {
+                assert!(ask(&webhook).wait().await.is_err());
+            }
+            stub.answers(good());
+            assert!(ask(&webhook).wait().await.is_ok());
+        }
+        for reply in failures() {
+            let stub = Stub::start(reply).await;
+            let webhook = webhook(stub.url());
+            for _ in 0..MAX_FAILURES {
+                assert_eq!(ask(&webhook).wait().await, Err(Refused::Unavailable));
+            }
+            stub.answers(good());
+            assert_eq!(ask(&webhook).now(), Err(Refused::Unavailable));
+            assert_eq!(stub.count(), MAX_FAILURES as usize);
         }
     }
 
@@ -474,7 +583,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_application_that_fails_in_a_row_is_left_alone() {
-        let stub = Stub::start(Reply::Text("broken")).await;
+        let stub = Stub::start(Reply::Json(500, json!("broken"))).await;
         let webhook = webhook(stub.url());
         for _ in 0..MAX_FAILURES {
             assert_eq!(ask(&webhook).wait().await, Err(Refused::Unavailable));

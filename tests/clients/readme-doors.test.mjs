@@ -162,7 +162,7 @@ for (const language of ['php', 'js']) {
 /** The examples of the table of the webhook. */
 function webhookExamples() {
   const rows = tableRows(section('Your backend is asked')).slice(2).map(([cell]) => codes(cell)[0]);
-  assert.equal(rows.length, 4);
+  assert.equal(rows.length, 5);
   return rows;
 }
 
@@ -189,7 +189,7 @@ test('the PHP page of the webhook lets a page in by its session, and tells any o
 });
 
 test('the webhook is asked as the table says, and its answers mean what stands there', async (t) => {
-  const [question, uid, refusal] = webhookExamples();
+  const [question, uid, refusal, nobody] = webhookExamples();
   const asked = [];
   let answer;
   const { default: http } = await import('node:http');
@@ -214,10 +214,11 @@ test('the webhook is asked as the table says, and its answers mean what stands t
   assert.equal(method, 'POST');
   assertAlike({ ...said, peer: JSON.parse(question.replaceAll('…', '0')).peer }, question);
   assert.deepEqual([said.login, said.headers.cookie], [{ anything: 1 }, 'a=b']);
-  for (const status of [401, 403]) {
+  for (const status of [401, 403, 404]) {
     const { code, error } = await comes(status, refusal);
     assert.deepEqual([code, error.includes(JSON.parse(refusal).error)], ['refused', true]);
   }
+  assert.equal((await comes(200, nobody)).code, 'refused');
   assert.equal((await comes(500, 'no')).code, codes(tableRows(section('Your backend is asked')).at(-1)[1])[0]);
 });
 

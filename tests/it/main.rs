@@ -81,5 +81,6 @@ mod uid_socket;
 mod uid_socket_recovery;
 mod unix_sockets;
 mod web;
+mod webhook_hostile;
 mod webhook_login;
 mod wire;

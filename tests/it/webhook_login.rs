@@ -24,7 +24,7 @@ fn asks(backend: &Backend, config: &mut Config) {
     config.auth.webhook_secret = "shown to the application".into();
 }
 
-fn asking(backend: &Backend, change: impl FnOnce(&mut Config)) -> Server {
+pub(crate) fn asking(backend: &Backend, change: impl FnOnce(&mut Config)) -> Server {
     Server::start_with(|config| {
         asks(backend, config);
         config.uid_socket.listen = FREE;
@@ -34,7 +34,7 @@ fn asking(backend: &Backend, change: impl FnOnce(&mut Config)) -> Server {
     })
 }
 
-fn alice() -> Reply {
+pub(crate) fn alice() -> Reply {
     Reply::Json(200, json!({"uid": "alice"}))
 }
 
@@ -167,7 +167,7 @@ async fn an_application_in_trouble_costs_logins_and_nothing_else() {
     assert_eq!(logs_in_with(&mut honest, json!("x")).await["ok"], true);
     for trouble in [
         Reply::Json(500, json!({"uid": "bob"})),
-        Reply::Json(200, json!({})),
+        Reply::Json(200, json!({"uid": ["bob"]})),
         Reply::Json(200, json!("bob")),
         Reply::Json(302, json!({"uid": "bob"})),
         Reply::Endless,
