@@ -12,6 +12,9 @@ pub enum Refused {
     /// A name among the groups cannot be one.
     #[error(transparent)]
     Group(#[from] InvalidGroup),
+    /// Longer than anybody is asked about; carries its length and the most, in bytes.
+    #[error("login is {0} bytes long, the most is {1}")]
+    TooLong(usize, usize),
     /// Not of a token's form, which it carries.
     #[error("not a token; expected {0}")]
     NotToken(&'static str),
@@ -54,6 +57,7 @@ impl Refused {
         match self {
             Self::Uid(_) => "invalid_uid",
             Self::Group(_) => "invalid_group",
+            Self::TooLong(..) => "too_long",
             Self::NotToken(_) => "not_a_token",
             Self::Field(_) => "invalid_field",
             Self::Expired => "token_expired",
@@ -69,9 +73,10 @@ impl Refused {
     }
 
     /// Every code, for what counts refusals.
-    pub const CODES: [&'static str; 13] = [
+    pub const CODES: [&'static str; 14] = [
         "invalid_uid",
         "invalid_group",
+        "too_long",
         "not_a_token",
         "invalid_field",
         "token_expired",
@@ -103,6 +108,7 @@ mod tests {
         let all = [
             Refused::Uid(InvalidUid::Empty),
             Refused::Group(InvalidGroup::Empty),
+            Refused::TooLong(2, 1),
             Refused::NotToken(""),
             Refused::Field(""),
             Refused::Expired,

@@ -20,7 +20,7 @@ use super::client::{Bounds, CallError, Client};
 use super::{Admission, Admitted, Caller, Claim, Refused, Unusable, at, groups, now, uid};
 use crate::config;
 
-/// The longest claim that the application is asked about.
+/// The longest claim that the application is asked about, in bytes.
 pub(super) const MAX_LOGIN: usize = 16 * 1024;
 
 /// How large an answer may be, in bytes.
@@ -121,6 +121,10 @@ impl Webhook {
     }
 
     pub(super) fn admit(this: &Arc<Self>, claim: Claim<'_>) -> Admission {
+        let length = length(claim);
+        if length > MAX_LOGIN {
+            return Admission::Now(Err(Refused::TooLong(length, MAX_LOGIN)));
+        }
         let unavailable = Admission::Now(Err(Refused::Unavailable));
         if this.fuse.is_blown(Instant::now()) {
             return unavailable;
@@ -226,6 +230,15 @@ impl Webhook {
             let status = status.as_u16();
             warn!(status, "the login webhook answers what is no verdict");
         }
+    }
+}
+
+/// How long a claim is, in bytes.
+fn length(claim: Claim<'_>) -> usize {
+    match claim.payload {
+        None => claim.credential.len(),
+        Some(Value::String(text)) => text.len(),
+        Some(payload) => serde_json::to_vec(payload).map_or(usize::MAX, |json| json.len()),
     }
 }
 
@@ -353,7 +366,7 @@ mod tests {
     use tokio::net::TcpListener;
     use tokio::time::Instant;
 
-    use super::{Fuse, MAX_ANSWER, MAX_FAILURES, REST, Webhook};
+    use super::{Fuse, MAX_ANSWER, MAX_FAILURES, MAX_LOGIN, REST, Webhook};
     use crate::auth::stub::{Reply, Stub};
     use crate::auth::{Admission, Admitted, Caller, Claim, Refused, at, now};
     use crate::config;
@@ -543,6 +556,30 @@ mod tests {
             assert_eq!(ask(&webhook).now(), Err(Refused::Unavailable));
             assert_eq!(stub.count(), MAX_FAILURES as usize);
         }
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_is_too_long_is_refused_unasked() {
+        let stub = Stub::start(good()).await;
+        let webhook = webhook(stub.url());
+        let judge = |payload: Option<&Value>, credential: &[u8]| {
+            let claim = Claim {
+                credential,
+                payload,
+                caller: None,
+            };
+            Webhook::admit(&webhook, claim).wait()
+        };
+        let (most, more) = ("x".repeat(MAX_LOGIN), "x".repeat(MAX_LOGIN + 1));
+        assert!(judge(None, most.as_bytes()).await.is_ok());
+        assert!(judge(Some(&json!(most)), b"").await.is_ok());
+        let refused = Err(Refused::TooLong(MAX_LOGIN + 1, MAX_LOGIN));
+        assert_eq!(judge(None, more.as_bytes()).await, refused);
+        assert_eq!(judge(Some(&json!(more)), b"").await, refused);
+        let object = json!({"token": "short", "padding": "x".repeat(MAX_LOGIN)});
+        let told = judge(Some(&object), b"short").await;
+        assert!(matches!(told, Err(Refused::TooLong(..))), "{told:?}");
+        assert_eq!(stub.count(), 2);
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Strangers where the application is asked about logins: what they make it answer.
+//! Strangers where the application is asked about logins: what they make it read and answer.
 
 use serde_json::json;
 
@@ -35,4 +35,25 @@ async fn a_stranger_whom_the_application_refuses_in_any_words_locks_nobody_out()
         assert_eq!(told["ok"], true, "after {status}: {told}");
         honest.leaves().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_application_is_not_asked_about_a_login_that_is_too_long() {
+    let backend = Backend::start(Reply::AsAsked).await;
+    let server = asking(&backend, |_| {});
+    let mut page = server.connect().await;
+    let padding = "x".repeat(16 * 1024);
+    for login in [
+        json!({"token": "t", "padding": padding}),
+        json!(format!("{padding}x")),
+        json!([padding]),
+    ] {
+        let told = logs_in_with(&mut page, login).await;
+        assert_eq!(told["code"], "too_long", "{told}");
+        let error = told["error"].as_str().unwrap_or_default();
+        assert!(error.contains("the most is 16384"), "{told}");
+    }
+    assert_eq!(backend.count(), 0);
+    let told = logs_in_with(&mut page, json!("alice")).await;
+    assert_eq!(told["uid"], "alice", "{told}");
 }
