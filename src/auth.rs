@@ -136,6 +136,15 @@ impl Auth {
         matches!(self.rule, Rule::Webhook(_))
     }
 
+    /// How many claims may wait for their verdict at a time, where that is bounded.
+    #[must_use]
+    pub fn places(&self) -> Option<usize> {
+        match &self.rule {
+            Rule::Webhook(webhook) => Some(webhook.places()),
+            Rule::Open | Rule::Signed(_) | Rule::Jwt(_) => None,
+        }
+    }
+
     /// The longest claim that can be right, in bytes.
     #[must_use]
     pub fn max_claim(&self) -> usize {

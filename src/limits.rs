@@ -6,6 +6,7 @@
 mod doors;
 mod memory;
 mod rates;
+mod shares;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ pub use doors::{Seat, Stay, Way};
 use memory::Memory;
 pub use rates::Budget;
 use rates::Rates;
+pub use shares::Share;
+use shares::Shares;
 
 /// How often those are forgotten who have been quiet.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
@@ -36,6 +39,8 @@ pub struct Limits {
     exempt: Vec<IpNet>,
     doors: Arc<Doors>,
     rates: Rates,
+    /// Of the logins that somebody is asked about.
+    judged: Arc<Shares>,
     memory: Memory,
     events_per_second: u32,
     pages_per_uid: usize,
@@ -55,6 +60,7 @@ impl Limits {
             exempt: config.exempt.clone(),
             doors: Arc::new(Doors::new(config)),
             rates: Rates::new(config),
+            judged: Arc::default(),
             memory: Memory::new(config),
             events_per_second: config.events_per_second,
             pages_per_uid: config.pages_per_uid,
@@ -118,6 +124,16 @@ impl Limits {
         } else {
             Err(Over(Limit::Logins))
         })
+    }
+
+    /// Somebody is to be asked about a login of a page, who can be asked about so many at a time; it counts
+    /// until the share is dropped.
+    ///
+    /// # Errors
+    /// When its peer has a quarter of them already.
+    pub fn page_is_judged(&self, peer: IpAddr, places: usize) -> Result<Share, Over> {
+        let share = Shares::take(&self.judged, self.peer(peer), places);
+        self.count(share.ok_or(Over(Limit::Logins)))
     }
 
     /// A user who has so many pages opens one more.
@@ -297,6 +313,22 @@ mod tests {
         assert!(limits.page_logs_in(ip("192.0.2.2")).is_ok());
         let exempt = (0..50).filter(|_| limits.page_logs_in(ip("127.0.0.1")).is_ok());
         assert_eq!(exempt.count(), 50);
+    }
+
+    #[test]
+    fn a_peer_gets_its_part_of_the_logins_that_are_asked_about_until_they_end() {
+        let limits = limits(|_| {});
+        let asks = |peer: &str, places| limits.page_is_judged(ip(peer), places);
+        let first = asks("192.0.2.1", 8).expect("the first");
+        let _second = asks("192.0.2.1", 8).expect("the second");
+        assert_eq!(asks("192.0.2.1", 8).err(), Some(Over(Limit::Logins)));
+        assert!(asks("192.0.2.2", 8).is_ok(), "another peer");
+        drop(first);
+        assert!(asks("192.0.2.1", 8).is_ok(), "one has ended");
+        let _only = asks("192.0.2.3", 1).expect("at least one");
+        assert!(asks("192.0.2.3", 1).is_err());
+        let exempt: Vec<_> = (0..9).map(|_| asks("127.0.0.1", 8)).collect();
+        assert!(exempt.iter().all(Result::is_ok));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) struct Webhook {
     places: Arc<Semaphore>,
     /// For those that are asked about.
     turns: Arc<Semaphore>,
+    /// Both together, at most.
+    most: usize,
     fuse: Fuse,
     complained: Mutex<Option<Instant>>,
 }
@@ -111,6 +113,7 @@ impl Webhook {
             },
             places: Arc::new(Semaphore::new(at_once + waiting)),
             turns: Arc::new(Semaphore::new(at_once)),
+            most: at_once + waiting,
             fuse: Fuse::default(),
             complained: Mutex::default(),
         })
@@ -118,6 +121,11 @@ impl Webhook {
 
     pub(super) fn headers(&self) -> &[HeaderName] {
         &self.headers
+    }
+
+    /// How many may be asked about and wait.
+    pub(super) fn places(&self) -> usize {
+        self.most
     }
 
     pub(super) fn admit(this: &Arc<Self>, claim: Claim<'_>) -> Admission {

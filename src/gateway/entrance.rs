@@ -66,6 +66,9 @@ pub(crate) enum Refusal {
     /// The page is somebody else already.
     #[error("already logged in")]
     Second,
+    /// The one before it is not judged yet, and another waits for that already.
+    #[error("another login of this page is still being checked")]
+    Pending,
     /// The claim is sound, and for another user than the page named beside it.
     #[error("the token is not for this uid")]
     OtherUid,
@@ -127,9 +130,16 @@ impl Entrance {
         credential: &[u8],
         payload: Option<&Value>,
     ) -> Verdict {
-        if let Err(over) = self.limits.page_logs_in(visitor.caller.peer) {
-            return Verdict::Now(Err(over.into()));
-        }
+        let peer = visitor.caller.peer;
+        let places = self.auth.places();
+        let share = self.limits.page_logs_in(peer).and_then(|()| {
+            let share = places.map(|places| self.limits.page_is_judged(peer, places));
+            share.transpose()
+        });
+        let share = match share {
+            Ok(share) => share,
+            Err(over) => return Verdict::Now(Err(over.into())),
+        };
         let claim = Claim {
             credential,
             payload,
@@ -137,9 +147,10 @@ impl Entrance {
         };
         match self.auth.admit(claim) {
             Admission::Now(verdict) => Verdict::Now(verdict.map_err(Refusal::from)),
-            Admission::Later(verdict) => {
-                Verdict::Later(Box::pin(async { verdict.await.map_err(Refusal::from) }))
-            }
+            Admission::Later(verdict) => Verdict::Later(Box::pin(async move {
+                let _share = share;
+                verdict.await.map_err(Refusal::from)
+            })),
         }
     }
 
@@ -182,8 +193,9 @@ impl Visitor {
 
 impl Refusal {
     /// Every code of its own, and those of limits that a login can meet.
-    const CODES: [&'static str; 4] = [
+    const CODES: [&'static str; 5] = [
         "already_logged_in",
+        "login_pending",
         "other_uid",
         Limit::Logins.name(),
         Limit::PagesPerUid.name(),
@@ -195,6 +207,7 @@ impl Refusal {
             Self::Over(over) => over.code(),
             Self::Refused(refused) => refused.code(),
             Self::Second => "already_logged_in",
+            Self::Pending => "login_pending",
             Self::OtherUid => "other_uid",
         }
     }

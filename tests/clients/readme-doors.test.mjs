@@ -225,7 +225,7 @@ test('the webhook is asked as the table says, and its answers mean what stands t
 test('the table of codes names every code with which a login is refused', async () => {
   const source = (file) => readFile(path.join(REPOSITORY, 'src', file), 'utf8');
   const [, list] = /CODES: [^=]*= \[([^\]]*)\]/.exec(await source('auth/refused.rs'));
-  const entrance = (await source('gateway/entrance.rs')).match(/Self::(?:Second|OtherUid) => "\w+"/g);
+  const entrance = (await source('gateway/entrance.rs')).match(/Self::(?:Second|Pending|OtherUid) => "\w+"/g);
   const known = [list, ...entrance].flatMap((text) => [...text.matchAll(/"(\w+)"/g)].map(([, code]) => code));
   const named = tableRows(section('Refusals and renewals')).slice(2).flatMap(([cell]) => codes(cell));
   assert.deepEqual(new Set(named), new Set([...known, 'invalid_login', 'logins', 'pages_per_uid']));

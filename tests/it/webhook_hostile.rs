@@ -1,10 +1,20 @@
-//! Strangers where the application is asked about logins: what they make it read and answer.
+//! Strangers where the application is asked about logins: what they make it answer, and how many of its
+//! places they take.
 
-use serde_json::json;
+use std::time::Duration;
+
+use campanile::config::Config;
+use serde_json::{Value, json};
 
 use crate::harness::backend::{Backend, Reply};
+use crate::harness::eventually;
+use crate::harness::page::{DIALECTS, Page};
+use crate::harness::raw::RawPage;
 use crate::harness::recovery::logs_in_with;
 use crate::webhook_login::{alice, asking};
+
+/// Long enough that nobody is let go for it.
+const NEVER: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_whom_the_application_refuses_in_any_words_locks_nobody_out() {
@@ -35,6 +45,123 @@ async fn a_stranger_whom_the_application_refuses_in_any_words_locks_nobody_out()
         assert_eq!(told["ok"], true, "after {status}: {told}");
         honest.leaves().await;
     }
+}
+
+/// The answer to the event that was sent with this number.
+async fn answer_to(page: &mut Page, number: u8) -> Value {
+    loop {
+        let packet = page.next_packet().await.expect("it is answered");
+        if let Some(answer) = packet.strip_prefix(&format!("43{number}")) {
+            let [answer] = serde_json::from_str::<[Value; 1]>(answer).expect("one argument");
+            return answer;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_logins_of_one_page_one_is_asked_about_and_one_waits_for_it() {
+    for dialect in DIALECTS {
+        let backend = Backend::start(Reply::Held(json!({"uid": "alice"}))).await;
+        let server = asking(&backend, |config| config.auth.webhook_timeout = NEVER);
+        let mut page = server.connect_by(dialect).await;
+        page.sends(r#"420["login","first"]"#).await;
+        page.sends(r#"421["login","second"]"#).await;
+        for number in 2..5 {
+            page.sends(&format!(r#"42{number}["login","more"]"#)).await;
+            let told = answer_to(&mut page, number).await;
+            assert_eq!(told["code"], "login_pending", "{told}");
+        }
+        backend.is_asked(1).await;
+        backend.answers(alice());
+        assert_eq!(backend.count(), 1);
+        backend.lets_go().await;
+        let told = answer_to(&mut page, 0).await;
+        assert_eq!((&told["ok"], &told["uid"]), (&json!(true), &json!("alice")));
+        let told = answer_to(&mut page, 1).await;
+        assert_eq!(
+            (&told["ok"], &told["renewed"]),
+            (&json!(true), &json!(true))
+        );
+        // The next has its turn at once.
+        assert_eq!(logs_in_with(&mut page, json!("third")).await["ok"], true);
+        assert_eq!(backend.count(), 3);
+        assert_eq!(backend.last().body["login"], "third");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_leaves_is_asked_about_no_longer_and_frees_its_place() {
+    let backend = Backend::start(Reply::Held(json!({"uid": "alice"}))).await;
+    let server = asking(&backend, |config| {
+        config.auth.webhook_timeout = NEVER;
+        config.auth.webhook_concurrency = 1;
+        config.auth.webhook_queue = 1;
+    });
+    for dialect in DIALECTS {
+        let asked = backend.count();
+        let mut first = server.connect_by(dialect).await;
+        for login in [r#"42["login","x"]"#, r#"42["login","y"]"#] {
+            first.sends(login).await;
+        }
+        backend.is_asked(asked + 1).await;
+        let mut second = server.connect_by(dialect).await;
+        second.sends(r#"42["login","x"]"#).await;
+        assert!(second.is_heard().await);
+        first.leaves().await;
+        // Its place is the second one's now, and nobody asks for what the first still wanted.
+        backend.is_asked(asked + 2).await;
+        second.leaves().await;
+        backend.answers(alice());
+        eventually("a place to be free", async || {
+            let mut page = server.connect().await;
+            let told = logs_in_with(&mut page, json!("z")).await;
+            page.leaves().await;
+            told["ok"] == true
+        })
+        .await;
+        assert_eq!(backend.last().body["login"], "z");
+        backend.answers(Reply::Held(json!({"uid": "alice"})));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_peer_gets_a_quarter_of_the_places() {
+    let backend = Backend::start(Reply::Held(json!({"uid": "alice"}))).await;
+    let server = asking(&backend, |config: &mut Config| {
+        config.auth.webhook_timeout = NEVER;
+        config.auth.webhook_concurrency = 8;
+        config.auth.webhook_queue = 0;
+        config.proxy.trusted = vec!["127.0.0.1".parse().expect("an address")];
+    });
+    let says = async |peer: &str| {
+        let header = match peer {
+            "" => String::new(),
+            peer => format!("X-Forwarded-For: {peer}\r\n"),
+        };
+        let mut page = RawPage::open_with(server.uid_socket(), &header).await.0;
+        page.says("x").await;
+        page
+    };
+    let mut greedy = vec![says("192.0.2.1").await, says("192.0.2.1").await];
+    backend.is_asked(2).await;
+    let mut refused = says("192.0.2.1").await;
+    let why = refused.is_closed_with(1008).await;
+    assert_eq!(why, "too many logins from this address; try again later");
+    // Others find theirs, and one that no limit of a peer applies to finds any.
+    let others = [says("192.0.2.2").await, says("192.0.2.2").await];
+    backend.is_asked(4).await;
+    let exempt = [says("").await, says("").await, says("").await];
+    backend.is_asked(7).await;
+    // What was answered counts no longer.
+    backend.answers(alice());
+    backend.lets_go().await;
+    for page in &mut greedy {
+        assert!(page.is_heard().await);
+    }
+    let mut page = says("192.0.2.1").await;
+    assert!(page.is_heard().await);
+    assert_eq!(backend.count(), 8);
+    drop((others, exempt));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 mod admission;
 mod answer;
 mod standing;
+mod turns;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::push::PushId;
 use crate::topic::{Subscription, TopicReader};
 use admission::{IsAsked, Tell};
 use standing::Standing;
+use turns::Asking;
 
 /// How long a page that has much to catch up with is left to read before it gets more.
 const BREATH: Duration = Duration::from_millis(2);
@@ -79,6 +81,8 @@ struct State {
     /// What it said of itself when it connected, until it is logged in by it.
     claim: Option<Box<Value>>,
     session: Option<Session>,
+    /// While a login is being judged.
+    asking: Option<Box<Asking>>,
     /// For what it says.
     budget: Budget,
     /// Groups that its claim puts it into; those of a later claim may be others.
@@ -124,6 +128,7 @@ impl Page {
             state: Mutex::new(Some(State {
                 claim: claim.map(Box::new),
                 session: None,
+                asking: None,
                 budget: house.lobby.entrance.limits.budget(),
                 granted: Vec::new(),
                 began: newest,

@@ -20,6 +20,7 @@ use crate::gateway::socketio::expiries::Expiring;
 use crate::gateway::socketio::link::Fate;
 use crate::gateway::socketio::page::Page;
 use crate::gateway::socketio::page::answer::Answer;
+use crate::gateway::socketio::page::turns::{Comes, Turn};
 use crate::gateway::socketio::talk::Rest;
 
 /// Whether a page wants its event to be answered.
@@ -117,18 +118,49 @@ impl Page {
         if login.is_guest {
             return self.is_admitted(socket, login, None, tell);
         }
-        match entrance.ask(&self.visitor, login.credential.as_bytes(), Some(sent)) {
-            Verdict::Now(verdict) => self.is_judged(socket, login, verdict, tell),
-            Verdict::Later(verdict) => {
-                let (page, socket) = (Arc::clone(self), socket.clone());
+        match Turn::comes(self)? {
+            Comes::Now(turn) => self.is_asked_about(turn, socket, (login, sent), tell),
+            Comes::Next(waiting) => {
+                let (page, socket, sent) = (Arc::clone(self), socket.clone(), sent.clone());
                 Some(Box::pin(async move {
-                    let verdict = verdict.await;
-                    if let Some(rest) = page.is_judged(&socket, login, verdict, tell) {
+                    let Some(turn) = waiting.comes().await else {
+                        return;
+                    };
+                    if let Some(rest) = page.is_asked_about(turn, &socket, (login, &sent), tell) {
                         rest.await;
                     }
                 }))
             }
+            Comes::Never => {
+                self.is_refused(socket, &Refusal::Pending, tell);
+                None
+            }
         }
+    }
+
+    fn is_asked_about(
+        self: &Arc<Self>,
+        mut turn: Turn,
+        socket: &SocketRef,
+        (login, sent): (Login, &Value),
+        tell: Tell,
+    ) -> Option<Rest> {
+        let entrance = &self.house.lobby.entrance;
+        let verdict = match entrance.ask(&self.visitor, login.credential.as_bytes(), Some(sent)) {
+            Verdict::Now(verdict) => return self.is_judged(socket, login, verdict, tell),
+            Verdict::Later(verdict) => verdict,
+        };
+        let (page, socket) = (Arc::clone(self), socket.clone());
+        Some(Box::pin(async move {
+            let Some(verdict) = turn.stays(verdict).await else {
+                return;
+            };
+            let rest = page.is_judged(&socket, login, verdict, tell);
+            drop(turn);
+            if let Some(rest) = rest {
+                rest.await;
+            }
+        }))
     }
 
     fn is_somebody(&self) -> bool {
