@@ -3,6 +3,7 @@
 
 mod backlog;
 mod backlog_sql;
+mod claim;
 mod connections;
 mod postgres;
 mod sql;
@@ -17,6 +18,7 @@ use crate::record::{Addressee, Conversation, Draft, Record, RecordId};
 use crate::uid::Uid;
 
 pub use self::backlog::{BacklogStore, Held, Holder, Parcel, Tally, Waiting};
+pub use self::claim::Claim;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +137,7 @@ pub async fn open(url: &str, options: Options) -> Result<Arc<dyn MessageStore>, 
     let invalid = |error: InvalidUrl| StoreError::Failed(error.into());
     match url.split_once(':') {
         Some(("sqlite", path)) => {
-            let path = path.strip_prefix("//").unwrap_or(path);
+            let path = file_at(path);
             if path.is_empty() || path == ":memory:" {
                 return Err(invalid(InvalidUrl::NoFile));
             }
@@ -151,4 +153,21 @@ pub async fn open(url: &str, options: Options) -> Result<Arc<dyn MessageStore>, 
         }
         _ => Err(invalid(InvalidUrl::Unknown)),
     }
+}
+
+/// Claims the store that `url` names for this server alone, once it has been opened. Only of a file can
+/// that be told.
+///
+/// # Errors
+/// When another server has.
+pub fn claim(url: &str) -> Result<Option<Claim>, StoreError> {
+    match url.split_once(':') {
+        Some(("sqlite", path)) => claim::file(file_at(path).as_ref()),
+        _ => Ok(None),
+    }
+}
+
+/// The path that follows `sqlite:`.
+fn file_at(path: &str) -> &str {
+    path.strip_prefix("//").unwrap_or(path)
 }

@@ -15,7 +15,7 @@ use crate::hub::{Backlog, Commits, Hub, Recorder};
 use crate::metrics::Metrics;
 use crate::push::PushId;
 use crate::readiness::Readiness;
-use crate::store::{self, MessageStore, Options, Retention};
+use crate::store::{self, Claim, MessageStore, Options, Retention};
 
 /// How often it is looked for what need not be kept any longer.
 const TIDY_INTERVAL: Duration = Duration::from_secs(60);
@@ -35,6 +35,7 @@ pub(super) struct Records {
     store: Arc<dyn MessageStore>,
     pub(super) backlog: Arc<Backlog>,
     commits: Commits,
+    _claim: Option<Claim>,
 }
 
 impl Records {
@@ -56,6 +57,7 @@ impl Records {
         let store = store::open(url, options)
             .await
             .context("cannot open the store at store.url; store.url = \"\" does without one")?;
+        let claim = store::claim(url).context("cannot open the store at store.url")?;
         let commits = Commits::new(metrics.clone(), readiness.clone());
         let figures = (commits.clone(), metrics.clone());
         let backlog = Backlog::open(Arc::clone(hub), Arc::clone(&store), config.backlog, figures);
@@ -66,6 +68,7 @@ impl Records {
             store,
             backlog,
             commits,
+            _claim: claim,
         }))
     }
 

@@ -136,3 +136,27 @@ async fn a_chat_that_trusts_the_uid_of_a_url_says_so_at_the_start() {
         assert_eq!(logged.contains(trusts), says, "{more:?}: {logged}");
     }
 }
+
+#[tokio::test]
+async fn a_file_is_the_store_of_one_server_at_a_time() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let path = folder.path().join("kept.db");
+    let store = format!("store.url=sqlite:{}", path.display());
+    let mut first = Process::start("127.0.0.1:0", "127.0.0.1:0", &[&store]).await;
+    let mut arguments = vec!["serve", "--set", &store];
+    let listeners = ["socketio", "http", "web", "admin"].map(|name| match name {
+        "socketio" => "socketio.listen=127.0.0.1:0".to_owned(),
+        name => format!("{name}.listen="),
+    });
+    for listener in &listeners {
+        arguments.extend(["--set", listener]);
+    }
+    let second = output_of(campanile(&arguments)).await;
+    assert_eq!(second.status.code(), Some(1));
+    let said = String::from_utf8(second.stderr).expect("it is text");
+    let is_named = said.contains("store.url") && said.contains("kept.db");
+    assert!(is_named && said.contains("another server uses"), "{said}");
+    assert_eq!(first.faults_till_the_end().await, [""; 0]);
+    let mut next = Process::start("127.0.0.1:0", "127.0.0.1:0", &[&store]).await;
+    assert_eq!(next.faults_till_the_end().await, [""; 0]);
+}
