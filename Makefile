@@ -1,22 +1,38 @@
 # make run     fetches what is missing, builds release, starts the server with the demo page
 # make test    installs what the tests need, starts real servers, runs everything
+# make install  puts the program, the demo page, a configuration and a unit for systemd into place
 # make bench   compares with a bare socketioxide server, measures text pushes and the chat, and counts
 #              what pages get whose connections are cut
 # make fuzz    gives every parser ten minutes of made-up input, fuzz-quick (a part of the test) seconds
 # make deny    looks at the licences and origins of all that is built in
 # Debian with Rust, Node and root is all that is assumed.
 
+PREFIX := /usr/local
+SHARE = $(DESTDIR)$(PREFIX)/share/campanile
 CLIENTS := tests/clients
 BIN := target/release/campanile
 DEBIAN := g++ curl php-cli php-curl chromium fonts-wqy-microhei fonts-noto-color-emoji postgresql nginx-light python3 openssl
 
-.PHONY: run test bench build tools lint rust-test client-test conformance budgets fuzz fuzz-quick deny clean
+.PHONY: run install test bench build tools lint rust-test client-test conformance budgets fuzz fuzz-quick deny clean
 
 run: build web-demo/node_modules
 	$(BIN) serve
 
 build:
 	cargo build --release --locked
+
+# A configuration that is there stays; root alone reads it.
+install: build web-demo/node_modules
+	install -D -m 755 $(BIN) $(DESTDIR)$(PREFIX)/bin/campanile
+	install -d $(SHARE)/node_modules/socket.io-client
+	install -m 644 web-demo/*.html web-demo/*.css web-demo/*.js $(SHARE)
+	cp -R web-demo/node_modules/socket.io-client/dist $(SHARE)/node_modules/socket.io-client/
+	install -d $(DESTDIR)/etc/systemd/system
+	test -e $(DESTDIR)/etc/campanile.toml \
+	  || $(BIN) config | sed 's|^root = .*|root = "$(PREFIX)/share/campanile"|' \
+	  | install -m 600 /dev/stdin $(DESTDIR)/etc/campanile.toml
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' packaging/campanile.service \
+	  | install -m 644 /dev/stdin $(DESTDIR)/etc/systemd/system/campanile.service
 
 test: tools lint rust-test client-test conformance budgets fuzz-quick
 

@@ -96,8 +96,8 @@ function endpoint(address) {
 }
 
 /** Starts the program and waits until every wanted listener said where it listens. */
-async function launch(args, wanted, logs) {
-  const child = spawn(BINARY, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+async function launch({ args, binary, cwd }, wanted, logs) {
+  const child = spawn(binary, args, { cwd, stdio: ['ignore', 'ignore', 'pipe'] });
   const run = { child, endpoints: {}, stderr: [], ending: false, death: null };
   const started = deferred();
   const left = new Set(wanted);
@@ -128,7 +128,7 @@ async function launch(args, wanted, logs) {
     await within(DEADLINE_MS, started.promise, () => `listening of ${[...left]}`);
   } catch (error) {
     child.kill('SIGKILL');
-    throw new Error(`${BINARY} ${args.join(' ')} did not start: ${error.message}\n${run.stderr.join('\n')}`);
+    throw new Error(`${binary} ${args.join(' ')} did not start: ${error.message}\n${run.stderr.join('\n')}`);
   }
   return run;
 }
@@ -187,12 +187,14 @@ function push({ host, port }, fields, method, ca) {
 /**
  * Starts a server on free ports of the loopback; `extraArgs` follow the usual ones, e.g.
  * ['--set', 'web.root=/some/folder']. A `web.listen` without a port means no web listener. Where they
- * say that the server speaks TLS, `ca` is the certificate to trust.
+ * say that the server speaks TLS, `ca` is the certificate to trust. `binary` and `cwd`: which program, and
+ * where it is started.
  */
-export async function startServer(extraArgs = [], { ca } = {}) {
+export async function startServer(extraArgs = [], { ca, binary = BINARY, cwd } = {}) {
   const wanted = LISTENERS.filter((listener) => listenSetting(listener, extraArgs).includes(':'));
   const logs = [];
-  let run = await launch(serveArguments(extraArgs, {}), wanted, logs);
+  const start = (ports) => launch({ args: serveArguments(extraArgs, ports), binary, cwd }, wanted, logs);
+  let run = await start({});
   const ports = Object.fromEntries(Object.entries(run.endpoints).map(([name, { port }]) => [name, port]));
   let stopping = null;
   const server = {
@@ -206,7 +208,7 @@ export async function startServer(extraArgs = [], { ca } = {}) {
     stop: () => (stopping ??= end(run)),
     async restart() {
       await server.stop();
-      run = await launch(serveArguments(extraArgs, ports), wanted, logs);
+      run = await start(ports);
       stopping = null;
       server.pid = run.child.pid;
     },

@@ -5,16 +5,16 @@
 
 import assert from 'node:assert/strict';
 import dgram from 'node:dgram';
-import { stat, writeFile } from 'node:fs/promises';
+import { readFile, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { test } from 'node:test';
 import { client } from '../../benches/cuts/page.mjs';
 import { CUTS } from '../../benches/cuts/paths.mjs';
-import { DEADLINE_MS, REPOSITORY, VERSIONS, afterwards } from './harness.mjs';
+import { DEADLINE_MS, REPOSITORY, VERSIONS, afterwards, startServer } from './harness.mjs';
 import { Page } from './page.mjs';
 import {
   CHINESE, ENGLISH, PEOPLE, SIGNED, UID_AND_TEXT, addressed, answered, areDefaults, assertAlike, bareSocket, chatServer, codeBlocks,
-  inChromium, listeners, online, ownServer, peopled, people, pushLine, rawPage, reached, run, scriptInChromium, section,
+  inChromium, listeners, online, ownFolder, ownServer, peopled, people, pushLine, rawPage, reached, run, scriptInChromium, section,
   shell, snippet, socketioPage, storeIn, succeeds, tableRows, token, withoutComment,
 } from './readme.mjs';
 
@@ -287,6 +287,37 @@ test('the commands named in the text on settings print sound defaults, and say w
   const wrong = await sh(`${checking} --config campanile.toml`);
   assert.notEqual(wrong.code, 0);
   assert.match(wrong.stdout + wrong.stderr, /http\.listen/);
+});
+
+test('the line that installs puts a server into place that starts with the configuration that it wrote', async (t) => {
+  const folder = await ownFolder(t);
+  const [line] = codeBlocks(section('Install'))[0].lines.map(withoutComment);
+  const installs = () => run('sh', ['-c', `${line} DESTDIR=${folder}`], { cwd: REPOSITORY, timeout: 600_000 });
+  await succeeds(installs(), line);
+  const at = (name) => path.join(folder, name);
+  const [configuration, program] = [at('etc/campanile.toml'), at('usr/local/bin/campanile')];
+  const text = await readFile(configuration, 'utf8');
+  const root = /^root = "(.+)"$/m.exec(text)[1];
+  // What an operator has changed stays.
+  await writeFile(configuration, `${text.replace(root, at(root))}# mine\n`);
+  await succeeds(installs(), 'installing again');
+  assert.match(await readFile(configuration, 'utf8'), /# mine/);
+
+  const unit = await readFile(at('etc/systemd/system/campanile.service'), 'utf8');
+  const setting = (name) => new RegExp(`^${name}=(.+)$`, 'm').exec(unit)[1];
+  const command = setting('ExecStart').split(' ');
+  assert.equal(command[0], '/usr/local/bin/campanile');
+  assert.equal(setting('LoadCredential'), 'campanile.toml:/etc/campanile.toml');
+  assert.equal(setting('WorkingDirectory'), `/var/lib/${setting('StateDirectory')}`);
+  const grace = Number(/^grace = "(\d+)s"$/m.exec(text)[1]);
+  assert.ok(parseInt(setting('TimeoutStopSec'), 10) > grace);
+
+  const server = await startServer(['--config', configuration], { binary: program, cwd: folder });
+  afterwards(t, () => server.stop());
+  const client = await fetch(`http://127.0.0.1:${server.socketio.port}/socket.io/socket.io.js`);
+  assert.equal(client.status, 200);
+  const demo = await fetch(`http://127.0.0.1:${server.web.port}/`);
+  assert.match(await demo.text(), /<html/);
 });
 
 test('the listeners of the table on settings have the defaults it gives', async (t) => {
