@@ -1,14 +1,16 @@
 //! The text push port of Workerman's example: LF-ended lines of JSON with a `uid`, each delivered
 //! verbatim to the pages of that uid and answered `ok` or `fail`, in order.
 
+mod foreign;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod line;
+mod talk;
 
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::Buf as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::api_keys::{Denied, Keys, Rights, Scope};
@@ -19,6 +21,7 @@ use crate::metrics::{Ingress, Metrics, Outcome};
 use crate::net::{Accepted, Socket};
 use crate::push::Push;
 use line::{InvalidLine, Line, Order};
+use talk::Talk;
 
 /// Bytes read at a time.
 const READ: usize = 128 * 1024;
@@ -35,6 +38,15 @@ pub(crate) struct TextIngress {
     extensions: bool,
     keys: Arc<Keys>,
     metrics: Metrics,
+}
+
+/// Why a connection is ended.
+#[derive(Debug, thiserror::Error)]
+enum Cut {
+    #[error("a line of {0} bytes or more, which is more than text.max_line allows")]
+    Line(usize),
+    #[error("not lines but a request of HTTP or TLS, as a browser sends it")]
+    Foreign,
 }
 
 impl TextIngress {
@@ -66,62 +78,68 @@ impl TextIngress {
     }
 
     async fn converse(&self, socket: &Socket, stop: &CancellationToken) -> io::Result<()> {
-        let mut unread = BytesMut::new();
-        let mut replies = Vec::new();
-        // Where the search for the next LF goes on: a long line is not searched again and again.
-        let mut searched = 0;
-        let mut is_heard = true;
-        let mut rights = self.keys.rights(None);
+        let mut talk = Talk::new(self.keys.rights(None));
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 ready = socket.readable() => ready?,
             }
-            unread.reserve(READ);
-            match socket.try_read_buf(&mut unread) {
+            talk.unread.reserve(READ);
+            match socket.try_read_buf(&mut talk.unread) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(e) => return Err(e),
             }
-            let mut handled = 0;
-            while let Some(at) = unread[searched..].iter().position(|byte| *byte == b'\n') {
-                let end = searched + at;
-                if end >= self.max_line {
-                    self.refuse_length(end);
-                    return Ok(());
-                }
-                let reply = self.handle(&unread[..end], &mut rights).await;
-                replies.extend_from_slice(word(reply));
-                unread.advance(end + 1);
-                searched = 0;
-                handled += 1;
-                if handled % BATCH == 0 {
-                    tokio::task::yield_now().await;
-                }
+            let heard = self.hear(&mut talk).await;
+            if let Err(Cut::Foreign) = heard {
+                talk.replies.extend_from_slice(word(Reply::Fail));
             }
-            searched = unread.len();
-            // A backend that has gone without reading its replies is heard to the end.
-            if is_heard && !replies.is_empty() {
-                is_heard = socket.write_all(&replies).await.is_ok();
-            }
-            replies.clear();
-            if unread.len() >= self.max_line {
-                self.refuse_length(unread.len());
+            talk.answer(socket).await;
+            if let Err(cut) = heard {
+                self.hang_up(&cut);
                 return Ok(());
-            }
-            if unread.is_empty() {
-                // An idle connection keeps no buffer.
-                unread = BytesMut::new();
             }
         }
     }
 
+    /// Handles each line that has arrived whole.
+    async fn hear(&self, talk: &mut Talk) -> Result<(), Cut> {
+        if talk.is_first && foreign::is_tls(&talk.unread) {
+            return Err(Cut::Foreign);
+        }
+        let mut handled = 0;
+        while let Some(end) = talk.line_end() {
+            self.check_length(end)?;
+            let line = &talk.unread[..end];
+            // What follows is chosen by a web page: not a byte of it is looked at.
+            if foreign::is_request(line) {
+                return Err(Cut::Foreign);
+            }
+            let reply = self.handle(line, &mut talk.rights).await;
+            talk.replies.extend_from_slice(word(reply));
+            talk.unread.advance(end + 1);
+            talk.has_heard_a_line();
+            handled += 1;
+            if handled % BATCH == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        self.check_length(talk.unread.len())
+    }
+
     /// A line of at least so many bytes ends its connection: what follows it cannot be told apart.
-    fn refuse_length(&self, bytes: usize) {
+    fn check_length(&self, bytes: usize) -> Result<(), Cut> {
+        if bytes >= self.max_line {
+            return Err(Cut::Line(bytes));
+        }
+        Ok(())
+    }
+
+    fn hang_up(&self, cut: &Cut) {
         self.count(Outcome::Fail);
-        tracing::debug!(bytes, most = self.max_line, "line too long, connection cut");
+        tracing::debug!(%cut, "text connection cut");
     }
 
     /// Does what a line asks for, as far as `rights` go; a line with a key sets them.

@@ -13,6 +13,7 @@ mod backlog_edges;
 mod backlog_faults;
 mod backlog_kills;
 mod backlog_order;
+mod browsers;
 mod catching_up;
 mod chat;
 mod chat_catch_up;

@@ -111,7 +111,7 @@ async fn each_line_of_pipelined_garbage_is_answered_and_good_lines_between_are_d
         b"{\"uid\":\"alice\",\"x\":\"\xff\"}",
         b"{\"uid\":\"alice\",\"x\":\"\0\"}",
         b"{'uid':'alice'}",
-        b"POST / HTTP/1.1",
+        b"POST / HTTP",
         b"type=publish&to=alice&content=hi",
         deep.as_bytes(),
     ];
