@@ -218,13 +218,14 @@ impl App {
         let Running { stop, pushes, .. } = running;
         let (hub, config, metrics) = (&self.hub, &self.config, &self.metrics);
         let backlog = self.backlog().cloned();
-        let form = |ingress| {
+        let form = |ingress, door| {
             let publisher = Publisher::new(hub, backlog.as_ref(), metrics, ingress);
-            form::endpoint(publisher, Arc::clone(&self.keys), &config.http)
+            form::endpoint(publisher, Arc::clone(&self.keys), &config.http, door)
         };
         let doors = [self.listeners.http.take(), self.listeners.http_unix.take()];
         for listener in doors.into_iter().flatten() {
-            let router = Router::new().fallback_service(form(Ingress::Http));
+            let form = form(Ingress::Http, listener.address());
+            let router = Router::new().fallback_service(form);
             pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
         }
         if let (Some(listener), Some(web)) = (self.listeners.web.take(), self.addresses.web) {
@@ -233,7 +234,8 @@ impl App {
                 http: self.addresses.http,
                 web,
             };
-            let form = form(Ingress::Web);
+            // It is found by its own name only.
+            let form = form(Ingress::Web, None);
             let router = web::router(config, Arc::clone(hub), form, neighbours);
             pushes.spawn(serve_router(listener, router, &stop.pushes, pushes));
         }

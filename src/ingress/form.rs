@@ -5,7 +5,9 @@ mod credentials;
 mod fields;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod rebound;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::auth::api_keys::{Denied, Keys};
 use crate::config;
@@ -39,21 +41,25 @@ struct Form {
     publisher: Publisher,
     keys: Arc<Keys>,
     allow_cross_site: bool,
+    /// The port; `None` where no browser can come straight to it, or where others look at its names.
+    door: Option<SocketAddr>,
     escape: config::EscapeHtml,
     max_body: usize,
     body_timeout: Duration,
 }
 
-/// The push endpoint; the push port serves it on every path.
+/// The push endpoint; the push port, at `door`, serves it on every path.
 pub(crate) fn endpoint(
     publisher: Publisher,
     keys: Arc<Keys>,
     config: &config::Http,
+    door: Option<SocketAddr>,
 ) -> MethodRouter {
     let form = Form {
         publisher,
         keys,
         allow_cross_site: config.allow_cross_site,
+        door,
         escape: config.escape_html,
         max_body: config.max_body_bytes(),
         body_timeout: config.request_timeout,
@@ -101,7 +107,7 @@ impl Form {
     /// The parameters of a request that may push.
     async fn parameters(&self, request: Request) -> Result<Parameters, Refused> {
         let (parts, stream) = request.into_parts();
-        if !self.allow_cross_site && browser::crosses_sites(&parts.headers) {
+        if self.is_of_other_site(&parts.headers) {
             return Err(Refused::CrossSite);
         }
         let credentials = Credentials::of(&parts.headers);
@@ -114,6 +120,13 @@ impl Form {
         let key = parameters.key(query);
         credentials.check(&self.keys, &parts, &body, key.as_deref())?;
         Ok(parameters)
+    }
+
+    fn is_of_other_site(&self, headers: &HeaderMap) -> bool {
+        // Where there are keys, a page that came by a name of its own has none.
+        let door = self.door.filter(|_| self.keys.is_open());
+        let is_rebound = || door.is_some_and(|door| rebound::is_rebound(headers, door));
+        !self.allow_cross_site && (browser::crosses_sites(headers) || is_rebound())
     }
 
     async fn carry_out(&self, parameters: Parameters) -> Response {

@@ -21,8 +21,8 @@ const ARGUMENTS = [
 ];
 
 /** The installed browser, headless; none is ever downloaded. CHROMIUM_BIN names another one. */
-export function launchChromium() {
-  return chromium.launch({ executablePath: process.env.CHROMIUM_BIN || '/usr/bin/chromium', args: ARGUMENTS });
+export function launchChromium(more = []) {
+  return chromium.launch({ executablePath: process.env.CHROMIUM_BIN || '/usr/bin/chromium', args: [...ARGUMENTS, ...more] });
 }
 
 function html(script) {

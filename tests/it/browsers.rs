@@ -1,8 +1,10 @@
 //! What a page of any website can make a browser on this machine send to push ports that ask for no key:
-//! HTTP to the text port. Requests that say where they are from are in `signed_pushes`.
+//! HTTP to the text port, and requests by a name that the page's site lets point here. Requests that
+//! say where they are from are in `signed_pushes`.
 
 use std::net::SocketAddr;
 
+use crate::harness::http::{Answer, Http};
 use crate::harness::raw::{Pusher, RawPage};
 use crate::harness::{FREE, Server};
 
@@ -101,4 +103,55 @@ async fn a_tls_handshake_with_lines_in_its_session_ticket_pushes_nothing() {
     assert_eq!(browser.replies(1).await, ["fail"]);
     browser.is_cut().await;
     only_honest_lines_arrive(&server, &mut alice, "a handshake").await;
+}
+
+/// Asks for a push by this name of the port; `lines` are the headers beside it.
+async fn pushes_by(server: &Server, name: &str, lines: &str) -> Answer {
+    let port = server.http().port();
+    let mut http = Http::open(server.http()).await;
+    http.send(format!(
+        "GET /?type=publish&content=hi HTTP/1.1\r\nHost: {name}:{port}\r\n{lines}\r\n"
+    ))
+    .await;
+    http.answer().await
+}
+
+/// What a browser adds to a plain request for its own site, over `http://`.
+const OWN_SITE: &str = "Accept: */*\r\nAccept-Language: en\r\nReferer: http://evil.com/\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_whose_sites_name_points_to_this_machine_cannot_push() {
+    let server = Server::start_with(|_| {});
+    let mut alice = server.login("alice").await;
+    let answer = pushes_by(&server, "evil.com", OWN_SITE).await;
+    assert_eq!((answer.status, answer.text().as_str()), (403, "fail"));
+    let reason = answer.header("x-campanile-reason").expect("it says why");
+    assert!(reason.contains("http.allow_cross_site"), "{reason}");
+    // Browsers by the machine's own names, and backends by any, push as ever.
+    for (name, lines) in [
+        ("127.0.0.1", OWN_SITE),
+        ("localhost", OWN_SITE),
+        ("box", OWN_SITE),
+        ("shop.test", OWN_SITE),
+        ("push.example.com", ""),
+        (
+            "push.example.com",
+            "User-Agent: Mozilla/5.0\r\nAccept: */*\r\n",
+        ),
+    ] {
+        assert_eq!(pushes_by(&server, name, lines).await.text(), "ok", "{name}");
+        alice.receives("hi").await;
+    }
+    // Through a proxy that passes the name on, which has not this server's port.
+    let request =
+        format!("GET /?type=publish&content=by HTTP/1.1\r\nHost: evil.com\r\n{OWN_SITE}\r\n");
+    assert_eq!(server.request(request).await.text(), "ok");
+    alice.receives("by").await;
+    let lax = Server::start_with(|config| config.http.allow_cross_site = true);
+    assert_eq!(pushes_by(&lax, "evil.com", OWN_SITE).await.text(), "ok");
+    // Where there is a key the page has none, and a backend's own page may have one.
+    let keyed = Server::start_with(crate::keys::keys);
+    assert_eq!(pushes_by(&keyed, "evil.com", OWN_SITE).await.status, 401);
+    let bearer = format!("{OWN_SITE}Authorization: Bearer {}\r\n", crate::keys::PUSH);
+    assert_eq!(pushes_by(&keyed, "evil.com", &bearer).await.status, 200);
 }
