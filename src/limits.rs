@@ -79,20 +79,23 @@ impl Limits {
         self.count(self.doors.page(peer))
     }
 
-    /// A publisher's connection has been accepted; it counts until the seat is dropped.
+    /// A publisher's connection has been accepted; it counts until the seat is dropped. `None` is a
+    /// proxy, which brings any number of them.
     ///
     /// # Errors
-    /// When there are too many.
-    pub fn publisher_connects(&self) -> Result<Seat, Over> {
-        self.count(self.doors.publisher())
+    /// When there are too many, of all or of this peer.
+    pub fn publisher_connects(&self, peer: Option<IpAddr>) -> Result<Seat, Over> {
+        let peer = peer.and_then(|peer| self.peer(peer));
+        self.count(self.doors.publisher(peer))
     }
 
     /// The same for one that pushes lines: such may stay idle, and must not keep others out.
     ///
     /// # Errors
-    /// When there are too many.
-    pub fn line_connects(&self) -> Result<Seat, Over> {
-        self.count(self.doors.lines())
+    /// When there are too many, of all or of this peer.
+    pub fn line_connects(&self, peer: Option<IpAddr>) -> Result<Seat, Over> {
+        let peer = peer.and_then(|peer| self.peer(peer));
+        self.count(self.doors.lines(peer))
     }
 
     /// A page wants to open a session; it counts until the stay is dropped.
@@ -344,15 +347,42 @@ mod tests {
             limits.page_connects(Some(ip("192.0.2.7"))).err(),
             Some(Over(Limit::Connections))
         );
-        let seats = [(); 2].map(|()| limits.publisher_connects());
+        let backend = || limits.publisher_connects(Some(ip("127.0.0.1")));
+        let seats = [(); 2].map(|()| backend());
         assert!(seats.iter().all(Result::is_ok));
-        assert_eq!(
-            limits.publisher_connects().err(),
-            Some(Over(Limit::PushConnections))
-        );
+        assert_eq!(backend().err(), Some(Over(Limit::PushConnections)));
         drop((page, seats));
         assert!(limits.page_connects(Some(ip("192.0.2.7"))).is_ok());
-        assert!(limits.publisher_connects().is_ok());
+        assert!(backend().is_ok());
+    }
+
+    #[test]
+    fn one_peer_gets_half_the_seats_of_publishers_and_leaves_the_rest_to_others() {
+        let limits = limits(|limits| limits.reserve = 16);
+        type Enters = fn(&Limits, Option<IpAddr>) -> Result<super::Seat, Over>;
+        let ways: [(Enters, usize); 2] = [
+            (|limits, peer| limits.publisher_connects(peer), 8),
+            (|limits, peer| limits.line_connects(peer), 4),
+        ];
+        for (enters, most) in ways {
+            let enter = |peer: Option<&str>| enters(&limits, peer.map(ip));
+            let stranger = Some("2001:db8:1:2::1");
+            let mut seats: Vec<_> = (0..most / 2).map(|_| enter(stranger)).collect();
+            assert!(seats.iter().all(Result::is_ok));
+            // The whole network of a customer counts as one.
+            for peer in [stranger, Some("2001:db8:1:2:ffff::9")] {
+                assert_eq!(enter(peer).err(), Some(Over(Limit::PeerConnections)));
+            }
+            seats.pop();
+            seats.push(enter(stranger));
+            // A backend on this machine, and a proxy, get whatever is left.
+            seats.push(enter(None));
+            seats.extend((1..most / 2).map(|_| enter(Some("127.0.0.1"))));
+            assert!(seats.iter().all(Result::is_ok));
+            assert_eq!(enter(None).err(), Some(Over(Limit::PushConnections)));
+            drop(seats);
+            assert!(enter(stranger).is_ok());
+        }
     }
 
     #[test]

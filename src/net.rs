@@ -237,14 +237,12 @@ impl Listener {
 
 impl Listener {
     fn seat(&self, peer: Peer) -> Result<Option<Seat>, Over> {
+        let address = (!peer.is_trusted()).then_some(peer.address);
         let seat = match &self.guests {
             None => return Ok(None),
-            Some(Guests::Publishers(limits)) => limits.publisher_connects(),
-            Some(Guests::Lines(limits)) => limits.line_connects(),
-            Some(Guests::Pages(limits)) => {
-                let address = (!peer.is_trusted()).then_some(peer.address);
-                limits.page_connects(address)
-            }
+            Some(Guests::Publishers(limits)) => limits.publisher_connects(address),
+            Some(Guests::Lines(limits)) => limits.line_connects(address),
+            Some(Guests::Pages(limits)) => limits.page_connects(address),
         };
         seat.map(Some)
     }

@@ -16,9 +16,9 @@ const FILES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Doors {
     pages: Count,
-    publishers: Count,
+    publishers: Desk,
     /// Connections that push lines, which may be idle for ever.
-    lines: Count,
+    lines: Desk,
     polling: Count,
     per_peer: usize,
     /// Connections, as they are accepted; behind a proxy these are the proxy's.
@@ -66,6 +66,16 @@ struct Count {
     most: usize,
 }
 
+/// Seats for publishers of one kind.
+#[derive(Debug)]
+struct Desk {
+    all: Count,
+    /// What one peer may have of them: half, so that a backend with many workers has room and no
+    /// stranger keeps it out.
+    per_peer: usize,
+    peers: Peers,
+}
+
 #[derive(Debug, Default)]
 struct Peers(Mutex<HashMap<Peer, usize>>);
 
@@ -78,8 +88,8 @@ impl Doors {
         Self {
             pages: Count::of(most),
             // The last quarter is the store's, and whatever else opens a file.
-            publishers: Count::of((config.reserve / 2).max(1)),
-            lines: Count::of((config.reserve / 4).max(1)),
+            publishers: Desk::of(config.reserve / 2),
+            lines: Desk::of(config.reserve / 4),
             polling: Count::of(config.polling_sessions),
             per_peer: config.connections_per_peer,
             connections: Peers::default(),
@@ -96,14 +106,14 @@ impl Doors {
         Ok(self.seat(peer, By::Page))
     }
 
-    pub(super) fn publisher(self: &Arc<Self>) -> Result<Seat, Over> {
-        self.publishers.enter(Limit::PushConnections)?;
-        Ok(self.seat(None, By::Publisher))
+    pub(super) fn publisher(self: &Arc<Self>, peer: Option<Peer>) -> Result<Seat, Over> {
+        self.publishers.enter(peer)?;
+        Ok(self.seat(peer, By::Publisher))
     }
 
-    pub(super) fn lines(self: &Arc<Self>) -> Result<Seat, Over> {
-        self.lines.enter(Limit::PushConnections)?;
-        Ok(self.seat(None, By::Lines))
+    pub(super) fn lines(self: &Arc<Self>, peer: Option<Peer>) -> Result<Seat, Over> {
+        self.lines.enter(peer)?;
+        Ok(self.seat(peer, By::Lines))
     }
 
     fn seat(self: &Arc<Self>, peer: Option<Peer>, by: By) -> Seat {
@@ -156,8 +166,8 @@ impl Drop for Seat {
                 self.doors.pages.leave();
                 self.doors.connections.leave(self.peer);
             }
-            By::Publisher => self.doors.publishers.leave(),
-            By::Lines => self.doors.lines.leave(),
+            By::Publisher => self.doors.publishers.leave(self.peer),
+            By::Lines => self.doors.lines.leave(self.peer),
         }
     }
 }
@@ -181,6 +191,30 @@ impl Count {
 
     fn leave(&self) {
         self.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Desk {
+    fn of(most: usize) -> Self {
+        Self {
+            all: Count::of(most.max(1)),
+            per_peer: (most / 2).max(1),
+            peers: Peers::default(),
+        }
+    }
+
+    fn enter(&self, peer: Option<Peer>) -> Result<(), Over> {
+        self.all.enter(Limit::PushConnections)?;
+        let entered = self.peers.enter(peer, self.per_peer);
+        if entered.is_err() {
+            self.all.leave();
+        }
+        entered
+    }
+
+    fn leave(&self, peer: Option<Peer>) {
+        self.peers.leave(peer);
+        self.all.leave();
     }
 }
 

@@ -71,6 +71,7 @@ mod store_backlog_many;
 mod store_backlog_trouble;
 mod store_many;
 mod store_trouble;
+mod strangers;
 mod subscribers;
 mod text_flood;
 mod text_port;
