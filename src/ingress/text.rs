@@ -26,6 +26,9 @@ use talk::Talk;
 /// Bytes read at a time.
 const READ: usize = 128 * 1024;
 
+/// The longest line, in bytes, of somebody who has to show a key and has not yet.
+const STRANGERS_LINE: usize = 4 * 1024;
+
 /// Lines handled before the pages that they are for get their turn to be written to: several
 /// messages for one page then go out by one system call.
 const BATCH: usize = 512;
@@ -45,6 +48,10 @@ pub(crate) struct TextIngress {
 enum Cut {
     #[error("a line of {0} bytes or more, which is more than text.max_line allows")]
     Line(usize),
+    #[error("a line of {0} bytes or more before a key was shown; the most is {STRANGERS_LINE}")]
+    StrangersLine(usize),
+    #[error("no key was shown in time; the first line has to be {{\"@\":\"key\",\"key\":…}}")]
+    NoKey,
     #[error("not lines but a request of HTTP or TLS, as a browser sends it")]
     Foreign,
 }
@@ -83,9 +90,21 @@ impl TextIngress {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
+                () = talk.patience_ends() => {
+                    self.hang_up(&Cut::NoKey);
+                    // By the kernel itself, if it takes it: whoever does not read is not waited for.
+                    socket.try_write(word(Reply::Fail)).ok();
+                    return Ok(());
+                }
                 ready = socket.readable() => ready?,
             }
-            talk.unread.reserve(READ);
+            // A stranger gets no more memory than it may use.
+            let room = if talk.is_stranger() {
+                STRANGERS_LINE
+            } else {
+                READ
+            };
+            talk.unread.reserve(room);
             match socket.try_read_buf(&mut talk.unread) {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
@@ -93,7 +112,7 @@ impl TextIngress {
                 Err(e) => return Err(e),
             }
             let heard = self.hear(&mut talk).await;
-            if let Err(Cut::Foreign) = heard {
+            if let Err(Cut::Foreign | Cut::StrangersLine(_)) = heard {
                 talk.replies.extend_from_slice(word(Reply::Fail));
             }
             talk.answer(socket).await;
@@ -111,7 +130,7 @@ impl TextIngress {
         }
         let mut handled = 0;
         while let Some(end) = talk.line_end() {
-            self.check_length(end)?;
+            self.check_length(end, talk)?;
             let line = &talk.unread[..end];
             // What follows is chosen by a web page: not a byte of it is looked at.
             if foreign::is_request(line) {
@@ -126,11 +145,14 @@ impl TextIngress {
                 tokio::task::yield_now().await;
             }
         }
-        self.check_length(talk.unread.len())
+        self.check_length(talk.unread.len(), talk)
     }
 
     /// A line of at least so many bytes ends its connection: what follows it cannot be told apart.
-    fn check_length(&self, bytes: usize) -> Result<(), Cut> {
+    fn check_length(&self, bytes: usize, talk: &Talk) -> Result<(), Cut> {
+        if talk.is_stranger() && bytes >= STRANGERS_LINE {
+            return Err(Cut::StrangersLine(bytes));
+        }
         if bytes >= self.max_line {
             return Err(Cut::Line(bytes));
         }
@@ -138,7 +160,10 @@ impl TextIngress {
     }
 
     fn hang_up(&self, cut: &Cut) {
-        self.count(Outcome::Fail);
+        self.count(match cut {
+            Cut::Line(_) | Cut::Foreign => Outcome::Fail,
+            Cut::StrangersLine(_) | Cut::NoKey => Outcome::Denied,
+        });
         tracing::debug!(%cut, "text connection cut");
     }
 
