@@ -127,13 +127,15 @@ impl Keys {
         self.shown(key, scope)
     }
 
-    /// Whether who signed a request may do what `scope` says. A request is taken once.
+    /// Whether who signed a request with this body may do what `scope` says. A request is taken once
+    /// while this lives.
     ///
     /// # Errors
     /// When not.
-    pub fn signed(&self, request: &Signed<'_>, scope: Scope) -> Result<(), Denied> {
+    pub fn signed(&self, request: &Signed<'_>, body: &[u8], scope: Scope) -> Result<(), Denied> {
+        // Again: the body may have taken its time, and a nonce is forgotten some day.
         request.is_of_now()?;
-        let by = self.keys.iter().find(|key| request.is_by(&key.text));
+        let by = self.keys.iter().find(|key| request.is_by(&key.text, body));
         by.ok_or(Denied::Signature)?.rights.allow(scope)?;
         self.nonces.take(request)
     }
@@ -310,7 +312,7 @@ mod tests {
 
     fn sign(timestamp: u64, nonce: &str, body: &str) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes()).expect("any length");
-        mac.update(format!("{timestamp}\n{nonce}\nPOST\n/?a=1\n{body}").as_bytes());
+        mac.update(format!("{timestamp}\n{nonce}\nPOST\n/?a=1\ntext/plain\n{body}").as_bytes());
         let bytes = mac.finalize().into_bytes();
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -322,11 +324,15 @@ mod tests {
             ..config::Api::default()
         })
         .expect("sound keys");
-        let ask = |timestamp: u64, nonce: &str, signature: &str, body: &str| {
-            let timestamp = timestamp.to_string();
-            let parts = [timestamp.as_str(), nonce, signature];
-            let signed = Signed::new(parts, ("POST", "/?a=1"), body.as_bytes())?;
-            keys.signed(&signed, Scope::Push)
+        let ask_as =
+            |content_type: &str, timestamp: u64, nonce: &str, signature: &str, body: &str| {
+                let timestamp = timestamp.to_string();
+                let parts = [timestamp.as_str(), nonce, signature];
+                let signed = Signed::new(parts, ("POST", "/?a=1"), content_type.as_bytes())?;
+                keys.signed(&signed, body.as_bytes(), Scope::Push)
+            };
+        let ask = |timestamp, nonce: &str, signature: &str, body: &str| {
+            ask_as("text/plain", timestamp, nonce, signature, body)
         };
         let now = now();
         let good = sign(now, "nonce-001", "body");
@@ -339,6 +345,12 @@ mod tests {
             ask(now - 1, "nonce-001", &good, "body"),
             Err(Denied::Signature)
         );
+        for content_type in ["", "application/json", "text/plain\nbody"] {
+            assert_eq!(
+                ask_as(content_type, now, "nonce-001", &good, "body"),
+                Err(Denied::Signature)
+            );
+        }
         assert_eq!(ask(now, "nonce-001", &good, "body"), Ok(()));
         assert_eq!(ask(now, "nonce-001", &good, "body"), Err(Denied::Replayed));
         for off in [now - 302, now + 302] {

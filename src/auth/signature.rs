@@ -1,4 +1,5 @@
-//! Signed requests: made for one request, good for five minutes, and once. Knows no wire.
+//! Signed requests: made for one request, good for five minutes, and once on a server that is not
+//! restarted meanwhile. Knows no wire.
 
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
@@ -63,30 +64,34 @@ pub struct Signed<'a> {
     method: &'a str,
     /// The path and the query, as they stand in the request.
     target: &'a str,
-    body: &'a [u8],
+    /// As it stands in the request.
+    content_type: &'a [u8],
 }
 
 impl<'a> Signed<'a> {
     /// `timestamp` is in seconds since 1970; `signature` is the HMAC-SHA256, in hexadecimal digits, of
-    /// timestamp, nonce, method, target and body, with a line feed between each two.
+    /// timestamp, nonce, method, target, content type and body, with a line feed between each two. The
+    /// content type is empty where there is none; it decides what a body means.
     ///
     /// # Errors
-    /// When they have no such form.
+    /// When they have no such form, or the timestamp is not of now.
     pub fn new(
         [timestamp, nonce, signature]: [&'a str; 3],
         (method, target): (&'a str, &'a str),
-        body: &'a [u8],
+        content_type: &'a [u8],
     ) -> Result<Self, Denied> {
         let is_sound = (8..=MAX_NONCE).contains(&nonce.len());
         let timestamp = timestamp.parse().ok().filter(|_| is_sound);
-        Ok(Self {
+        let request = Self {
             timestamp: timestamp.ok_or(Denied::Malformed)?,
             nonce,
             signature: unhex(signature).ok_or(Denied::Malformed)?,
             method,
             target,
-            body,
-        })
+            content_type,
+        };
+        request.is_of_now()?;
+        Ok(request)
     }
 
     pub(super) fn is_of_now(&self) -> Result<(), Denied> {
@@ -96,7 +101,7 @@ impl<'a> Signed<'a> {
         Ok(())
     }
 
-    pub(super) fn is_by(&self, key: &str) -> bool {
+    pub(super) fn is_by(&self, key: &str, body: &[u8]) -> bool {
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         let mut mac = hmac::Context::with_key(&key);
         let timestamp = self.timestamp.to_string();
@@ -104,7 +109,9 @@ impl<'a> Signed<'a> {
             mac.update(part.as_bytes());
             mac.update(b"\n");
         }
-        mac.update(self.body);
+        mac.update(self.content_type);
+        mac.update(b"\n");
+        mac.update(body);
         mac.sign().as_ref().ct_eq(&self.signature).into()
     }
 }

@@ -13,11 +13,12 @@ use crate::harness::{encode, within};
 use crate::tokens::{in_an_hour, token};
 
 const KEY: &str = "0123456789abcdef-the-key-of-a-backend";
+const FORM: &str = "application/x-www-form-urlencoded";
 
 fn signed(timestamp: u64, nonce: &str, target: &str, body: &str) -> String {
     let mac = Hmac::<Sha256>::new_from_slice(KEY.as_bytes());
     let mut mac = mac.expect("an HMAC takes a key of any length");
-    mac.update(format!("{timestamp}\n{nonce}\nPOST\n{target}\n{body}").as_bytes());
+    mac.update(format!("{timestamp}\n{nonce}\nPOST\n{target}\n{FORM}\n{body}").as_bytes());
     let bytes = mac.finalize().into_bytes();
     let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     format!(
@@ -30,7 +31,7 @@ async fn posts(town: &Town, target: &str, lines: &str, body: &str) -> Answer {
     let mut http = Http::open(town.server.http()).await;
     http.send(format!(
         "POST {target} HTTP/1.1\r\nHost: push.example.com\r\n{lines}\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+         Content-Type: {FORM}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     ))
     .await;

@@ -17,6 +17,8 @@ const FORM: &str = "application/x-www-form-urlencoded";
 struct Signed {
     method: &'static str,
     target: String,
+    /// Empty: there is none.
+    content_type: &'static str,
     body: String,
     timestamp: String,
     nonce: String,
@@ -33,6 +35,7 @@ impl Signed {
         let mut request = Self {
             method: "POST",
             target: "/push?a=1".to_owned(),
+            content_type: FORM,
             body: format!("type=publish&to=alice&content={content}"),
             timestamp: timestamp.to_string(),
             nonce: nonce.to_owned(),
@@ -47,12 +50,13 @@ impl Signed {
         let Self {
             method,
             target,
+            content_type,
             body,
             timestamp,
             nonce,
             ..
         } = &self;
-        let text = format!("{timestamp}\n{nonce}\n{method}\n{target}\n{body}");
+        let text = format!("{timestamp}\n{nonce}\n{method}\n{target}\n{content_type}\n{body}");
         let digits = hmac(key, text.as_bytes());
         self.signature = digits.iter().map(|byte| format!("{byte:02x}")).collect();
     }
@@ -61,15 +65,20 @@ impl Signed {
         let Self {
             method,
             target,
+            content_type,
             body,
             timestamp,
             nonce,
             signature,
             more,
         } = self;
+        let content_type = match *content_type {
+            "" => String::new(),
+            some => format!("Content-Type: {some}\r\n"),
+        };
         server
             .request(format!(
-                "{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM}\r\n\
+                "{method} {target} HTTP/1.1\r\nHost: x\r\n{content_type}\
                  Content-Length: {}\r\nX-Campanile-Timestamp: {timestamp}\r\n\
                  X-Campanile-Nonce: {nonce}\r\nX-Campanile-Signature: {signature}\r\n{more}\r\n{body}",
                 body.len()
@@ -119,6 +128,7 @@ async fn a_signed_push_is_taken_once() {
     get.method = "GET";
     get.target = "/?type=publish&to=alice&content=query".to_owned();
     get.body.clear();
+    get.content_type = "";
     get.sign(KEY);
     assert_eq!(get.sent(&server).await.text(), "ok");
     page.receives("query").await;
@@ -146,6 +156,8 @@ async fn a_request_that_was_changed_is_not_the_one_that_was_signed() {
         |request: &mut Signed| request.target = "/push?a=2".to_owned(),
         |request: &mut Signed| request.target = "/other?a=1".to_owned(),
         |request: &mut Signed| request.method = "PUT",
+        |request: &mut Signed| request.content_type = "",
+        |request: &mut Signed| request.content_type = "application/json",
         |request: &mut Signed| request.nonce = "nonce-102".to_owned(),
         |request: &mut Signed| request.timestamp = (now() - 2).to_string(),
         |request: &mut Signed| request.sign("the-key-to-sign-pushes-witH"),
@@ -181,6 +193,26 @@ async fn a_request_that_was_changed_is_not_the_one_that_was_signed() {
     is_denied(&server, &read, 403, "not for this").await;
     assert_eq!(right.sent(&server).await.text(), "ok");
     page.receives("right").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_push_is_not_read_as_one_of_another_content_type() {
+    let server = server(|config| config.api.require_signature = true);
+    let mut page = server.login("alice").await;
+    // As a form it is a push to everyone, of something else.
+    let mut json = Signed::new("nonce-301", "");
+    json.content_type = "application/json";
+    json.body =
+        r#"{"type":"publish","to":"alice","content":"&type=publish&content=other&x="}"#.to_owned();
+    json.sign(KEY);
+    let form = Signed {
+        content_type: FORM,
+        ..json.clone()
+    };
+    is_denied(&server, &form, 401, "not of this request").await;
+    assert_eq!(json.sent(&server).await.text(), "ok");
+    page.receives("&amp;type=publish&amp;content=other&amp;x=")
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,8 +65,11 @@ impl<'a> Credentials<'a> {
                     .uri
                     .path_and_query()
                     .map_or("/", |target| target.as_str());
-                let signed = Signed::new(signature, (parts.method.as_str(), target), body)?;
-                keys.signed(&signed, Scope::Push)
+                let content_type = parts.headers.get(header::CONTENT_TYPE);
+                let content_type = content_type.map_or(&b""[..], |value| value.as_bytes());
+                let request = (parts.method.as_str(), target);
+                let signed = Signed::new(signature, request, content_type)?;
+                keys.signed(&signed, body, Scope::Push)
             }
         }
     }
