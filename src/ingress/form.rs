@@ -6,6 +6,7 @@ mod fields;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 mod rebound;
+mod waiting_room;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 use crate::auth::api_keys::{Denied, Keys};
@@ -22,8 +24,9 @@ use crate::config;
 use crate::ingress::{Publisher, Reply};
 use crate::net::body::{self, BodyError};
 use crate::net::browser;
-use credentials::Credentials;
+use credentials::{Unproven, content_type};
 use fields::Parameters;
+use waiting_room::{NoRoom, WaitingRoom};
 
 /// Methods that publish: those the original published on, less `HEAD` and `OPTIONS`, which
 /// probes and browsers send and nobody means as a push.
@@ -43,6 +46,7 @@ struct Form {
     allow_cross_site: bool,
     /// The port; `None` where no browser can come straight to it, or where others look at its names.
     door: Option<SocketAddr>,
+    waiting_room: Arc<WaitingRoom>,
     escape: config::EscapeHtml,
     max_body: usize,
     body_timeout: Duration,
@@ -60,6 +64,7 @@ pub(crate) fn endpoint(
         keys,
         allow_cross_site: config.allow_cross_site,
         door,
+        waiting_room: Arc::new(WaitingRoom::new(config.max_body_bytes())),
         escape: config.escape_html,
         max_body: config.max_body_bytes(),
         body_timeout: config.request_timeout,
@@ -84,6 +89,10 @@ async fn publish(State(form): State<Form>, request: Request) -> Response {
             form.publisher.note(Reply::Fail);
             refuse(e.status(), &e.to_string())
         }
+        Err(Refused::NoRoom) => {
+            form.publisher.note(Reply::Fail);
+            refuse(StatusCode::SERVICE_UNAVAILABLE, &NoRoom.to_string())
+        }
         Err(Refused::Denied(denied)) => {
             form.publisher.note(Reply::Denied(denied));
             word_response(Reply::Denied(denied))
@@ -98,6 +107,8 @@ async fn publish(State(form): State<Form>, request: Request) -> Response {
 /// Why a request is not looked at any further.
 enum Refused {
     Body(BodyError),
+    /// Too many strangers send bodies.
+    NoRoom,
     Denied(Denied),
     /// A page of another site made a browser send it.
     CrossSite,
@@ -110,16 +121,11 @@ impl Form {
         if self.is_of_other_site(&parts.headers) {
             return Err(Refused::CrossSite);
         }
-        let credentials = Credentials::of(&parts.headers);
-        credentials.check_head(&self.keys)?;
-        let body = body::read(stream, self.max_body, self.body_timeout).await?;
-        let content_type = parts.headers.get(header::CONTENT_TYPE);
-        let content_type = content_type.map_or(&b""[..], HeaderValue::as_bytes);
+        let unproven = Unproven::after_head(&parts, &self.keys)?;
+        let content_type = content_type(&parts);
+        let body = self.body(stream, unproven, content_type).await?;
         let query = parts.uri.query().unwrap_or_default().as_bytes();
-        let parameters = Parameters::read(query, content_type, body.clone()).await;
-        let key = parameters.key(query);
-        credentials.check(&self.keys, &parts, &body, key.as_deref())?;
-        Ok(parameters)
+        Ok(Parameters::read(query, content_type, body).await)
     }
 
     fn is_of_other_site(&self, headers: &HeaderMap) -> bool {
@@ -127,6 +133,23 @@ impl Form {
         let door = self.door.filter(|_| self.keys.is_open());
         let is_rebound = || door.is_some_and(|door| rebound::is_rebound(headers, door));
         !self.allow_cross_site && (browser::crosses_sites(headers) || is_rebound())
+    }
+
+    /// The body of a request that may push.
+    async fn body(
+        &self,
+        stream: Body,
+        unproven: Unproven<'_>,
+        content_type: &[u8],
+    ) -> Result<Bytes, Refused> {
+        let (most, time) = (self.max_body, self.body_timeout);
+        if let Unproven::Nothing = unproven {
+            return Ok(body::read(stream, most, time).await?);
+        }
+        let mut place = self.waiting_room.enter();
+        let body = body::read(place.of(stream), most, time).await?;
+        unproven.check(&self.keys, content_type, &body).await?;
+        Ok(body)
     }
 
     async fn carry_out(&self, parameters: Parameters) -> Response {
@@ -143,7 +166,10 @@ impl Form {
 
 impl From<BodyError> for Refused {
     fn from(e: BodyError) -> Self {
-        Self::Body(e)
+        match e {
+            BodyError::Broken(cause) if cause.is::<NoRoom>() => Self::NoRoom,
+            e => Self::Body(e),
+        }
     }
 }
 

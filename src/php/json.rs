@@ -71,6 +71,20 @@ pub(crate) fn members<'a>(
     json.end()
 }
 
+/// The last member of that name of an object, as text; `None` where `json` is no object, or it has
+/// none. Nothing else of it is built, so that somebody may ask who trusts no byte of it.
+pub(crate) fn text_of(json: &[u8], name: &str) -> Option<String> {
+    let mut found = None;
+    let visit = |_: Cow<'_, str>, value: Member<'_>| {
+        found = value.to_text().map(Cow::into_owned);
+    };
+    let wanted = |other: &str| other == name;
+    let mut json = serde_json::Deserializer::from_slice(json);
+    json.deserialize_map(Object { wanted, visit }).ok()?;
+    json.end().ok()?;
+    found
+}
+
 /// serde_json skips a member without looking at its escapes; `json_decode` refuses half a pair of
 /// surrogates wherever it stands. Texts with such escapes are rare, and read twice.
 fn check_surrogates(text: &str) -> Result<(), serde_json::Error> {
@@ -224,7 +238,7 @@ impl<'de> Visitor<'de> for AnyMember {
 
 #[cfg(test)]
 mod tests {
-    use super::{Member, members, without_member};
+    use super::{Member, members, text_of, without_member};
 
     fn names(text: &str) -> Option<Vec<Option<String>>> {
         let mut names = Vec::new();
@@ -267,6 +281,27 @@ mod tests {
             let text = format!(r#"{{"uid":{json}}}"#);
             assert_eq!(names(&text), Some(vec![None]), "{text}");
         }
+    }
+
+    #[test]
+    fn one_member_is_read_as_text_whatever_stands_beside_it() {
+        for (json, text) in [
+            (r#"{"key":"a"}"#, Some("a")),
+            (r#"{"x":[{"key":"b"}],"\u006bey":"a\u0062"}"#, Some("ab")),
+            (r#"{"key":"a","key":"b"}"#, Some("b")),
+            (r#"{"key":"a","key":[]}"#, None),
+            (r#"{"key":1234567890123456}"#, Some("1234567890123456")),
+            (r#"{"x":"a"}"#, None),
+            (r#"["key","a"]"#, None),
+            (r#"{"key":"a""#, None),
+            (r#"{"key":"a"} x"#, None),
+            ("", None),
+        ] {
+            assert_eq!(text_of(json.as_bytes(), "key").as_deref(), text, "{json}");
+        }
+        let (open, shut) = ("[".repeat(100_000), "]".repeat(100_000));
+        let deep = format!(r#"{{"key":"a","x":{open}{shut}}}"#);
+        assert_eq!(text_of(deep.as_bytes(), "key").as_deref(), Some("a"));
     }
 
     #[test]

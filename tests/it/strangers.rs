@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use campanile::config::Config;
 
-use crate::harness::attack::{Town, stranger};
+use crate::harness::attack::{Town, server_apart, stranger};
 use crate::harness::http::Http;
 use crate::harness::page::EIO4_WEBSOCKET;
+use crate::harness::process::campanile;
 use crate::harness::raw::Pusher;
 use crate::harness::{FREE, Server, eventually, within};
 use crate::keys::{PUSH, READ, keys};
 
 const LINE: &str = r#"{"uid":"alice","n":1}"#;
+const MIB: usize = 1024 * 1024;
 
 fn shows(key: &str) -> String {
     format!(r#"{{"@":"key","key":"{key}"}}"#)
@@ -125,6 +127,132 @@ async fn one_stranger_does_not_take_all_seats_of_those_who_push() {
             backend.get(&format!("/?type=publish&key={PUSH}")).await;
             assert_eq!(backend.answer().await.status, 200);
             backends.push(backend);
+        }
+    }
+}
+
+/// The head of a push whose body of so many bytes is to follow.
+fn head(target: &str, lines: &str, bytes: usize) -> String {
+    format!("POST {target} HTTP/1.1\r\nHost: x\r\n{lines}Content-Length: {bytes}\r\n\r\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_can_be_told_by_the_head_is_denied_before_the_body() {
+    let signing = locked(|config| config.api.require_signature = true);
+    let keyed = locked(|_| {});
+    let signature = |time: u64| {
+        format!(
+            "X-Campanile-Timestamp: {time}\r\nX-Campanile-Nonce: nonce-1234\r\nX-Campanile-Signature: {}\r\n",
+            "0".repeat(64)
+        )
+    };
+    let late = signature(1_000_000_000);
+    let query = format!("/?key={READ}");
+    for (server, target, lines, status, why) in [
+        (&signing, "/", "", 401, "x-campanile-signature"),
+        (
+            &signing,
+            "/",
+            "X-Campanile-Signature: 00\r\n",
+            401,
+            "do not make",
+        ),
+        (&signing, "/", &late, 401, "five minutes"),
+        (&keyed, "/", &late, 401, "five minutes"),
+        (&keyed, "/?key=nothing-of-ours-at-all", "", 401, "not known"),
+        (&keyed, &query, "", 403, "not for this"),
+    ] {
+        let mut http = Http::open(server.http()).await;
+        http.send(head(target, lines, 100_000)).await;
+        let answer = http.answer().await;
+        assert_eq!((answer.status, answer.text().as_str()), (status, "fail"));
+        let reason = answer.header("x-campanile-reason").expect("it says why");
+        assert!(reason.contains(why), "{reason}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_bodies_of_strangers_fill_no_memory_and_keep_no_push_out() {
+    const STRANGERS: usize = 30;
+    let entries = format!(r#"api.keys=["push:{PUSH}"]"#);
+    let (process, server) = server_apart(campanile, &[&entries]).await;
+    let before = process.resident();
+    let piece = "x".repeat(9 * MIB);
+    let mut strangers = Vec::new();
+    for _ in 0..STRANGERS {
+        let mut http = Http::open(server.http()).await;
+        http.send(head("/", "", 10 * MIB)).await;
+        http.send(&piece).await;
+        strangers.push(http);
+    }
+    let refused = strangers.split_off(10);
+    for mut http in refused {
+        let answer = http.answer().await;
+        assert_eq!(answer.status, 503, "{}", answer.head);
+        assert!(answer.text().contains("authorization"), "{}", answer.text());
+    }
+    let more = process.resident().saturating_sub(before);
+    assert!(more < 128 * MIB as u64, "{more} bytes");
+    // Pushes of ordinary size, and large ones that show a key at once, are taken.
+    let small = format!("type=publish&to=nobody&content=hi&key={PUSH}");
+    let large = format!("type=publish&to=nobody&content={piece}");
+    let form = "application/x-www-form-urlencoded";
+    for (target, body) in [("/", &small), (&format!("/?key={PUSH}"), &large)] {
+        let mut http = Http::open(server.http()).await;
+        http.post(target, form, body.as_bytes()).await;
+        assert_eq!(http.answer().await.text(), "offline");
+    }
+    drop(strangers);
+    eventually("there to be room again", async || {
+        let large = format!("{large}&key={PUSH}");
+        let mut http = Http::open(server.http()).await;
+        http.post("/", form, large.as_bytes()).await;
+        http.answer().await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_found_in_every_kind_of_body_whatever_stands_around_it() {
+    let server = locked(|_| {});
+    let mut page = server.login("alice").await;
+    let push = "type=publish&to=alice&content=hi";
+    let parts = |fields: &[(&str, &str)]| {
+        let mut body = String::new();
+        for (name, value) in fields {
+            body += &format!(
+                "--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n"
+            );
+        }
+        body + "--b--\r\n"
+    };
+    let fields = [("type", "publish"), ("to", "alice"), ("content", "hi")];
+    let with = |key| {
+        [
+            ("x[]", "1"),
+            (" key", "wrong"),
+            fields[0],
+            fields[1],
+            fields[2],
+            ("key", key),
+        ]
+    };
+    let form = "application/x-www-form-urlencoded";
+    for (key, is_good) in [(PUSH, true), ("nothing-of-ours-at-all", false), ("", false)] {
+        let json = format!(
+            r#"{{"x":[[{{"key":"a"}}]],"key":"wrong","type":"publish","to":"alice","content":"hi","\u006bey":"{key}"}}"#
+        );
+        for (content_type, body) in [
+            (form, format!("{push}&k=1&%6bey=wrong&+key={key}")),
+            ("application/json", json),
+            ("multipart/form-data; boundary=b", parts(&with(key))),
+        ] {
+            let answer = server.post(content_type, body.as_bytes()).await;
+            let expected = if is_good { (200, "ok") } else { (401, "fail") };
+            assert_eq!((answer.status, answer.text().as_str()), expected, "{body}");
+            if is_good {
+                page.receives("hi").await;
+            }
         }
     }
 }

@@ -8,19 +8,28 @@ use futures_util::stream;
 
 use crate::config::EscapeHtml;
 use crate::ingress::Command;
-use crate::php::PhpValue;
 use crate::php::escape::escape;
 use crate::php::query::Fields;
+use crate::php::{PhpValue, json};
 use crate::push::Target;
 use crate::uid::Uid;
 
 /// The most users that one push may name.
 const MAX_ADDRESSEES: usize = 10_000;
 
-const NAMES: [&str; 5] = ["type", "to", "content", "store", KEY];
+const NAMES: [&str; 4] = ["type", "to", "content", "store"];
 
 /// Where PHP pages that can set no header show their key.
 const KEY: &str = "key";
+
+/// How a body is written.
+#[derive(Debug, PartialEq, Eq)]
+enum Form {
+    /// With this boundary between its parts.
+    Multipart(String),
+    Json,
+    Urlencoded,
+}
 
 /// The parameters of one request, as PHP values.
 #[derive(Debug, Default)]
@@ -30,8 +39,6 @@ pub(super) struct Parameters {
     content: Option<PhpValue>,
     /// Ours: whether the push waits on disk for those who are away.
     store: Option<PhpValue>,
-    /// Ours: by what right.
-    key: Option<PhpValue>,
 }
 
 /// Why a request is answered `fail`. Named in the debug log, never sent.
@@ -59,32 +66,28 @@ impl Parameters {
 
     /// The parameters in a body, by its content type; `None` when PHP would see an empty array.
     async fn from_body(content_type: &[u8], body: Bytes) -> Option<Self> {
-        let content_type = String::from_utf8_lossy(content_type);
         if body.is_empty() {
             return None;
         }
-        if let Some(boundary) = boundary(&content_type) {
-            return Self::from_fields(multipart(body, boundary).await);
+        match Form::of(content_type) {
+            Form::Multipart(boundary) => {
+                Self::from_fields(multipart(NAMES, body, &boundary, |_| true).await)
+            }
+            Form::Json => Self::from_json(&body),
+            Form::Urlencoded => Self::from_fields(Fields::parse(NAMES, until_nul(&body))),
         }
-        if has_word(&content_type, "json") {
-            return Self::from_json(&body);
-        }
-        // A raw NUL ended the text for PHP's parser; everything that is not JSON is a form.
-        let form = body.split(|b| *b == 0).next().unwrap_or_default();
-        Self::from_fields(Fields::parse(NAMES, form))
     }
 
-    fn from_fields(fields: Fields<5>) -> Option<Self> {
+    fn from_fields(fields: Fields<4>) -> Option<Self> {
         if fields.is_empty() {
             return None;
         }
-        let [kind, to, content, store, key] = fields.into_values();
+        let [kind, to, content, store] = fields.into_values();
         Some(Self {
             kind,
             to,
             content,
             store,
-            key,
         })
     }
 
@@ -99,25 +102,13 @@ impl Parameters {
             serde_json::Value::Object(map) => map,
             _ => return Some(Self::default()),
         };
-        let [kind, to, content, store, key] =
-            NAMES.map(|name| map.remove(name).map(PhpValue::from));
+        let [kind, to, content, store] = NAMES.map(|name| map.remove(name).map(PhpValue::from));
         Some(Self {
             kind,
             to,
             content,
             store,
-            key,
         })
-    }
-
-    /// The key that is shown among the parameters, or in the query beside them.
-    pub(super) fn key(&self, query: &[u8]) -> Option<String> {
-        let text = |value: &PhpValue| Some(String::from_utf8_lossy(&value.to_text()?).into_owned());
-        let of_query = || {
-            let [key] = Fields::parse([KEY], query).into_values();
-            key.as_ref().and_then(text)
-        };
-        self.key.as_ref().and_then(text).or_else(of_query)
     }
 
     /// What the parameters ask for.
@@ -135,6 +126,51 @@ impl Parameters {
             is_stored: self.store.is_some_and(|store| store.is_truthy()),
         })
     }
+}
+
+/// The key that is shown in a query.
+pub(super) fn key_in_query(query: &[u8]) -> Option<String> {
+    key(Fields::parse([KEY], query))
+}
+
+/// The key that is shown in a body. Nothing else in it is built: whoever sent it may be a stranger.
+pub(super) async fn key_in_body(content_type: &[u8], body: Bytes) -> Option<String> {
+    match Form::of(content_type) {
+        Form::Multipart(boundary) => {
+            // As loose as the reader of names is, and no looser.
+            let is_key = |name: &str| name.trim_start_matches(' ').starts_with(KEY);
+            key(multipart([KEY], body, &boundary, is_key).await)
+        }
+        Form::Json => json::text_of(&body, KEY),
+        Form::Urlencoded => key(Fields::parse([KEY], until_nul(&body))),
+    }
+}
+
+fn key(fields: Fields<1>) -> Option<String> {
+    let [key] = fields.into_values();
+    let key = key?;
+    let text = key.to_text()?;
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+impl Form {
+    /// Everything that is neither JSON nor in parts is a form.
+    fn of(content_type: &[u8]) -> Self {
+        let content_type = String::from_utf8_lossy(content_type);
+        if let Some(boundary) = boundary(&content_type) {
+            return Self::Multipart(boundary.to_owned());
+        }
+        if has_word(&content_type, "json") {
+            Self::Json
+        } else {
+            Self::Urlencoded
+        }
+    }
+}
+
+/// A raw NUL ended the text of a form for PHP's parser.
+fn until_nul(form: &[u8]) -> &[u8] {
+    form.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
 /// Empty for PHP, `"0"` among it, means everyone; an array names several users.
@@ -179,9 +215,15 @@ fn has_word(text: &str, word: &str) -> bool {
 }
 
 /// What PHP's curl sends for an array. A part with a file name is a file, not a field; what
-/// follows a broken part is lost, what came before it counts.
-async fn multipart(body: Bytes, boundary: &str) -> Fields<5> {
-    let mut fields = Fields::new(NAMES);
+/// follows a broken part is lost, what came before it counts. Of parts that are not `wanted` the
+/// values are passed over.
+async fn multipart<const N: usize>(
+    names: [&'static str; N],
+    body: Bytes,
+    boundary: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Fields<N> {
+    let mut fields = Fields::new(names);
     let whole = stream::iter([Ok::<_, Infallible>(body)]);
     let mut parts = multer::Multipart::new(whole, boundary);
     while let Ok(Some(part)) = parts.next_field().await {
@@ -191,8 +233,13 @@ async fn multipart(body: Bytes, boundary: &str) -> Fields<5> {
         let Some(name) = part.name().map(str::to_owned) else {
             continue;
         };
-        let Ok(value) = part.bytes().await else { break };
-        if !fields.set(name.as_bytes(), value.to_vec()) {
+        let value = if wanted(&name) {
+            let Ok(value) = part.bytes().await else { break };
+            value.to_vec()
+        } else {
+            Vec::new()
+        };
+        if !fields.set(name.as_bytes(), value) {
             break;
         }
     }
