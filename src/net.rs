@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service;
 
 use crate::limits::{Limits, Over, Seat};
-pub(crate) use connection::{Connection, Stream, Tap};
+pub(crate) use connection::{Asks, Connection, Stream, Tap};
 use door::Door;
 use peer::Introduced;
 pub(crate) use peer::{Peer, Proxies};

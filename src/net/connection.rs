@@ -1,6 +1,7 @@
 //! One connection: the stream that HTTP and websockets run on, and the handle that cuts it.
 
 mod below;
+mod heads;
 mod sealed;
 
 use std::fmt::Debug;
@@ -19,6 +20,8 @@ use crate::net::acknowledged::Account;
 use crate::net::first_line::{FirstLine, Step};
 use crate::net::socket::Socket;
 use below::Below;
+pub(crate) use heads::Asks;
+use heads::{Ahead, Heads};
 use sealed::{HELD, Sealed};
 
 /// A stream that can be cut from elsewhere.
@@ -31,6 +34,7 @@ pub(crate) struct Stream {
     /// Between the socket and us, where it is spoken.
     tls: Option<Box<TlsStream<Below>>>,
     first_line: Option<FirstLine>,
+    ahead: Ahead,
 }
 
 /// A handle on a connection. Does not keep it open.
@@ -41,6 +45,8 @@ pub(crate) struct Connection(Weak<Shared>);
 struct Shared {
     socket: Socket,
     tap: OnceLock<Arc<dyn Tap>>,
+    /// Where it may become a websocket that a tap has to see all of.
+    heads: OnceLock<Heads>,
     /// Nothing is written any more.
     is_closing: AtomicBool,
     account: Account,
@@ -70,6 +76,7 @@ impl Stream {
             shared: Arc::new(Shared {
                 socket: socket.into(),
                 tap: OnceLock::new(),
+                heads: OnceLock::new(),
                 is_closing: AtomicBool::new(false),
                 account: Account::default(),
                 seat: OnceLock::new(),
@@ -77,6 +84,7 @@ impl Stream {
             }),
             tls: None,
             first_line: mend_first_line.then(FirstLine::default),
+            ahead: Ahead::default(),
         }
     }
 
@@ -232,8 +240,15 @@ impl AsyncRead for Stream {
                 }
                 return Poll::Ready(Ok(()));
             }
+            let is_held = |heads: &Heads| self.shared.tap.get().is_none() && heads.holds(cx);
+            if self.shared.heads.get().is_some_and(is_held) {
+                return Poll::Pending;
+            }
             let free = buf.initialize_unfilled();
-            let n = ready!(self.poll_read_bytes(cx, free))?;
+            let n = match self.ahead.copy(free) {
+                Some(n) => n,
+                None => ready!(self.poll_read_bytes(cx, free))?,
+            };
             let arrived = &mut free[..n];
             if let Some(line) = &mut self.first_line {
                 match line.take(arrived) {
@@ -241,9 +256,15 @@ impl AsyncRead for Stream {
                     Step::Pass => self.first_line = None,
                 }
             }
-            if let Some(tap) = self.shared.tap.get() {
-                tap.arrived(arrived);
-            }
+            let Self { shared, ahead, .. } = &mut *self;
+            let n = match (shared.tap.get(), shared.heads.get()) {
+                (Some(tap), _) => {
+                    tap.arrived(arrived);
+                    ahead.hand(None, arrived)
+                }
+                (None, Some(heads)) => ahead.hand(Some(heads), arrived),
+                (None, None) => n,
+            };
             buf.advance(n);
             return Poll::Ready(Ok(()));
         }

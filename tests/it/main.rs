@@ -43,6 +43,7 @@ mod limits;
 mod limits_of_pages;
 mod login;
 mod login_errors;
+mod namespaces;
 mod nginx;
 mod origins;
 mod php;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::gateway::ledger::{Bounds, Entry, Ledger};
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::claim::undo_double_utf8;
-use crate::gateway::socketio::mend::{WebsocketMender, mend_polled};
+use crate::gateway::socketio::mend::{Framing, LONGEST_NAME, WebsocketMender, mend_polled};
 use crate::gateway::socketio::payload::{enter, packets, reframe};
 use crate::gateway::socketio::wire::{Frames, MESSAGE, Written};
 use crate::push::PushId;
@@ -23,7 +23,93 @@ pub(crate) fn arriving(cuttings: &[Vec<&[u8]>; 3]) {
         for ((read, sent), all) in read.iter().zip(&sent).zip(&all) {
             assert!(read == sent || read == all, "{pieces:?}");
         }
+        names_are_short(&read);
     }
+    // The same of a connect in frames of any length, with others in between.
+    let name = whole.concat();
+    let times = usize::from(LONGEST_NAME) / name.len().max(1) + 2;
+    let connect = [b"40/", name.repeat(times).as_slice()].concat();
+    let mut stream = Vec::new();
+    for pieces in cuttings {
+        let mut rest = connect.as_slice();
+        let mut lengths = pieces.iter().map(|piece| piece.len()).cycle();
+        let mut opcode = 1;
+        while !rest.is_empty() {
+            let length = lengths.next().unwrap_or(1).min(rest.len());
+            let (fragment, after) = rest.split_at(length);
+            rest = after;
+            let is_last = if rest.is_empty() { 0x80 } else { 0 };
+            stream.extend(masked(opcode | is_last, fragment));
+            stream.extend(masked(0x89, &fragment[..length.min(125)]));
+            opcode = 0;
+        }
+    }
+    let once = mended(&[&stream]);
+    names_are_short(&once);
+    assert_eq!(mended(&stream.chunks(3).collect::<Vec<_>>()), once);
+}
+
+/// A frame as a page sends it.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0x12, 0xA5, payload.len() as u8, 0xFF];
+    let length = payload.len() as u64;
+    let mut frame = vec![first, 0xFF];
+    frame.extend(length.to_be_bytes());
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+    frame
+}
+
+/// Of the text messages of a websocket none is a connect with a long name.
+fn names_are_short(mut stream: &[u8]) {
+    let (mut message, mut is_text) = (Vec::new(), false);
+    while let Some((first, mask, payload, after)) = frame(stream) {
+        stream = after;
+        match first & 0x0F {
+            0 => {}
+            1 | 2 => (message, is_text) = (Vec::new(), first & 0x0F == 1),
+            _ => continue,
+        }
+        // Without a mask it is none of a page, and ends the connection.
+        let Some(mask) = mask else { return };
+        message.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        if is_text {
+            name_is_short(&message);
+        }
+    }
+}
+
+fn name_is_short(packet: &[u8]) {
+    if packet.starts_with(b"40/") {
+        let name = packet[2..].split(|byte| *byte == b',').next();
+        let length = name.map_or(0, <[u8]>::len);
+        assert!(length <= usize::from(LONGEST_NAME), "a name of {length}");
+    }
+}
+
+/// The first frame: how it begins, its mask, as much of its payload as is there, and what follows it.
+fn frame(stream: &[u8]) -> Option<(u8, Option<[u8; 4]>, &[u8], &[u8])> {
+    let (first, second) = (*stream.first()?, *stream.get(1)?);
+    let (length, rest) = match second & 0x7F {
+        126 => {
+            let (length, rest) = stream[2..].split_first_chunk()?;
+            (u64::from(u16::from_be_bytes(*length)), rest)
+        }
+        127 => {
+            let (length, rest) = stream[2..].split_first_chunk()?;
+            (u64::from_be_bytes(*length), rest)
+        }
+        short => (u64::from(short), &stream[2..]),
+    };
+    let (mask, rest) = match second & 0x80 {
+        0 => (None, rest),
+        _ => rest
+            .split_first_chunk()
+            .map(|(mask, rest)| (Some(*mask), rest))?,
+    };
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    let (payload, after) = rest.split_at(length.min(rest.len()));
+    Some((first, mask, payload, after))
 }
 
 fn mended(pieces: &[&[u8]]) -> Vec<u8> {
@@ -36,18 +122,47 @@ fn mended(pieces: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// The same for a body that is posted.
+/// The same for a body that is posted, whatever its form; and no name of a namespace is long.
 pub(crate) fn posted(bytes: &[u8]) {
-    let mut once = bytes.to_vec();
-    mend_polled(&mut once);
-    let changed = once.iter().zip(bytes).filter(|(a, b)| a != b);
-    assert!(changed.clone().all(|(new, _)| matches!(new, b'/' | b'2')));
-    let packets = bytes.split(|byte| *byte == 0x1E).count();
-    assert!(changed.count() <= packets, "one byte a packet");
-    assert_eq!(once.split(|byte| *byte == 0x1E).count(), packets);
-    let mut twice = once.clone();
-    mend_polled(&mut twice);
-    assert_eq!(twice, once, "what is mended is sound");
+    let form = |framing| {
+        let mut once = bytes.to_vec();
+        mend_polled(&mut once, framing);
+        let changed = once.iter().zip(bytes).filter(|(a, b)| a != b);
+        assert!(
+            changed
+                .map(|(new, _)| *new)
+                .all(|new| matches!(new, b'/' | b'2' | b'x'))
+        );
+        let mut twice = once.clone();
+        mend_polled(&mut twice, framing);
+        assert_eq!(twice, once, "what is mended is sound");
+        once
+    };
+    let separated = form(Framing::Separated);
+    let count = |bytes: &[u8]| bytes.split(|byte| *byte == 0x1E).count();
+    assert_eq!(count(&separated), count(bytes));
+    separated
+        .split(|byte| *byte == 0x1E)
+        .for_each(name_is_short);
+    form(Framing::Binary);
+    let text = form(Framing::Text);
+    let Ok(mut rest) = std::str::from_utf8(&text) else {
+        return;
+    };
+    while let Some((length, after)) = rest.split_once(':') {
+        let Ok(length) = length.parse::<usize>() else {
+            return;
+        };
+        let units: Vec<u16> = after.encode_utf16().collect();
+        let Some(packet) = units
+            .get(..length)
+            .and_then(|units| String::from_utf16(units).ok())
+        else {
+            return;
+        };
+        name_is_short(packet.as_bytes());
+        rest = &after[packet.len()..];
+    }
 }
 
 /// What leaves is found however it is written.

@@ -12,6 +12,9 @@ pub(super) const ENGINE_PATH: &str = "/socket.io";
 /// session lives, so nothing else may stay in it.
 const KEPT_HEADERS: [HeaderName; 2] = [header::SEC_WEBSOCKET_KEY, header::CONTENT_TYPE];
 
+/// A request that names no version comes from a tool; the original spoke version 3 only.
+const VERSION: &str = "3";
+
 /// A request with nothing but what socketioxide reads, all of it copied: slices of hyper's read
 /// buffer would keep 16 KiB alive for each page.
 pub(super) fn slim(
@@ -20,10 +23,9 @@ pub(super) fn slim(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Request<Full<Bytes>> {
-    // A request that names no version comes from a tool; the original spoke version 3 only.
     let version = match parameter(query, "EIO") {
-        Some(_) => "",
-        None => "&EIO=3",
+        Some(_) => String::new(),
+        None => format!("&EIO={VERSION}"),
     };
     let uri: Result<Uri, _> = format!("{ENGINE_PATH}/?{query}{version}").parse();
     let mut slim = Request::new(Full::new(body));
@@ -42,4 +44,10 @@ pub(super) fn slim(
 pub(super) fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     let mut values = query.split('&').filter_map(|pair| pair.strip_prefix(name));
     values.find_map(|rest| rest.strip_prefix('='))
+}
+
+/// The version of Engine.IO that a request is taken for.
+pub(super) fn version(query: &str) -> &str {
+    let version = parameter(query, "EIO").unwrap_or(VERSION);
+    version.split('=').next().unwrap_or_default()
 }

@@ -12,6 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
@@ -25,12 +26,12 @@ use crate::gateway::entrance::{Entrance, Visitor, over_limit};
 use crate::gateway::origins::Origins;
 use crate::gateway::socketio::connections::Connections;
 use crate::gateway::socketio::link::Link;
-use crate::gateway::socketio::mend::mend_polled;
+use crate::gateway::socketio::mend::{Framing, mend_polled};
 use crate::gateway::socketio::payload;
 use crate::gateway::socketio::request::{parameter, slim};
 use crate::gateway::socketio::wire::Wire;
 use crate::limits::{Over, Way};
-use crate::net::{Connection, body};
+use crate::net::{Asks, Connection, body};
 
 /// Where 1.x and 2.x pages load the client from.
 const BUNDLE_PATH: &str = "/socket.io/socket.io";
@@ -40,6 +41,8 @@ const GATEWAY: &str = "socketio";
 
 /// How long a page's polled message may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+const BAD_REQUEST: &str = r#"{"code":3,"message":"Bad request"}"#;
 
 /// What all connections of the gateway share.
 #[derive(Debug)]
@@ -95,6 +98,7 @@ impl PageService {
         engine: SocketIoService<Router>,
         connection: Connection,
     ) -> Self {
+        connection.may_become_websocket();
         Self {
             front,
             engine,
@@ -142,15 +146,20 @@ impl PageService {
         };
         let (mut parts, incoming) = request.into_parts();
         let query = parts.uri.query().unwrap_or_default().to_owned();
+        // One whose request has a body would have been read from.
         let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let upgrade = upgrade.filter(|_| incoming.is_end_stream());
         let body = match body::read(incoming, self.front.max_payload, BODY_TIMEOUT).await {
             Ok(body) => body,
             Err(e) => {
                 tracing::debug!(error = %e, "polled message refused");
-                return refusal(e.status(), r#"{"code":3,"message":"Bad request"}"#);
+                return refusal(e.status(), BAD_REQUEST);
             }
         };
-        let mut slim = slim(&parts.method, &query, &parts.headers, mended(body));
+        let content_type = parts.headers.get(header::CONTENT_TYPE);
+        let framing = Framing::of(&query, content_type.map(HeaderValue::as_bytes));
+        let body = mended(body, framing);
+        let mut slim = slim(&parts.method, &query, &parts.headers, body);
         if let Some(visitor) = visitor {
             // Kept for as long as the session is.
             slim.extensions_mut().insert(visitor);
@@ -221,12 +230,12 @@ impl PageService {
     }
 }
 
-fn mended(body: Bytes) -> Bytes {
+fn mended(body: Bytes, framing: Framing) -> Bytes {
     if body.is_empty() {
         return body;
     }
     let mut body = body.to_vec();
-    mend_polled(&mut body);
+    mend_polled(&mut body, framing);
     body.into()
 }
 
@@ -301,8 +310,28 @@ impl Service<Request<Incoming>> for PageService {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        let service = self.clone();
-        Box::pin(async move { Ok(service.respond(request).await) })
+        let (service, connection) = (self.clone(), self.connection.clone());
+        // Now, since nothing more is read before.
+        let asks = asks(&request);
+        let may = connection.is_asked(asks);
+        Box::pin(async move {
+            let response = match may {
+                true => service.respond(request).await,
+                false => refusal(StatusCode::BAD_REQUEST, BAD_REQUEST),
+            };
+            connection.answered(asks);
+            Ok(response)
+        })
+    }
+}
+
+fn asks(request: &Request<Incoming>) -> Asks {
+    if !request.body().is_end_stream() {
+        return Asks::AnswerToBody;
+    }
+    match request.extensions().get::<OnUpgrade>() {
+        Some(_) => Asks::Websocket,
+        None => Asks::Answer,
     }
 }
 
