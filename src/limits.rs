@@ -79,6 +79,26 @@ impl Limits {
         self.count(self.doors.page(peer))
     }
 
+    /// A proxy has said whose connection it is: it counts as that peer's, too.
+    ///
+    /// # Errors
+    /// When the peer has too many.
+    pub fn page_is_of(&self, seat: &mut Seat, peer: IpAddr) -> Result<(), Over> {
+        self.count(seat.is_of(self.peer(peer)))
+    }
+
+    /// A listener has no place for one more connection.
+    pub fn is_full(&self) -> Over {
+        self.metrics.limited(Limit::Connections);
+        Over(Limit::Connections)
+    }
+
+    /// The address that stands for a peer: of IPv6 the network's.
+    #[must_use]
+    pub fn peer_address(address: IpAddr) -> IpAddr {
+        Peer::of(address.to_canonical()).0
+    }
+
     /// A publisher's connection has been accepted; it counts until the seat is dropped. `None` is a
     /// proxy, which brings any number of them.
     ///

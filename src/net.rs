@@ -12,13 +12,14 @@ mod door;
 mod first_line;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod guests;
 mod peer;
 mod preamble;
 mod socket;
 mod tls;
 
 use std::convert::Infallible;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -35,9 +36,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use crate::limits::{Limits, Over, Seat};
 pub(crate) use connection::{Asks, Connection, Stream, Tap};
 use door::Door;
+pub(crate) use guests::Guests;
+use guests::{Place, refuse};
 use peer::Introduced;
 pub(crate) use peer::{Peer, Proxies};
 pub(crate) use socket::Socket;
@@ -81,32 +83,13 @@ pub(crate) struct Listener {
     guests: Option<Guests>,
 }
 
-/// Against whose limits a listener's connections count.
-#[derive(Debug, Clone)]
-pub(crate) enum Guests {
-    /// Those of pages.
-    Pages(Arc<Limits>),
-    /// Those of publishers.
-    Publishers(Arc<Limits>),
-    /// Those of publishers whose connections may be idle.
-    Lines(Arc<Limits>),
-}
-
 /// A connection that has just been accepted.
 pub(crate) struct Accepted {
     pub(crate) socket: Socket,
     pub(crate) peer: Peer,
     /// Keep it for as long as the connection is there.
-    pub(crate) seat: Option<Seat>,
+    pub(crate) seat: Option<Place>,
 }
-
-/// What a publisher of lines is told for whom there is no place.
-const FULL_OF_LINES: &[u8] = b"fail\n";
-
-/// What everybody else is told, before being heard.
-const FULL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 5\r\ncontent-type: text/plain\r\n\
-    content-length: 22\r\nconnection: close\r\n\r\ntoo many connections\r\n";
 
 impl Listener {
     /// Opens `address`; port 0 takes a free one.
@@ -175,16 +158,13 @@ impl Listener {
         let certificate = self.certificate.clone();
         let handler = |Accepted { socket, peer, seat }| {
             let stream = Stream::new(socket, tuning.mend_first_line);
-            if let Some(seat) = seat {
-                stream.holds(seat);
-            }
             let service = Introduced {
                 service: make_service(stream.connection()),
                 peer,
                 proxies: Arc::clone(&proxies),
             };
             let tls = certificate.as_ref().map(|current| current.acceptor());
-            serve_connection((stream, tls), service, tuning, stop.clone())
+            serve_connection((stream, seat, tls), service, tuning, stop.clone())
         };
         self.accept(handler, stop.clone(), tasks).await;
     }
@@ -209,11 +189,17 @@ impl Listener {
                             Some(address) => self.proxies.peer(address),
                             None => self.proxies.local_peer(),
                         };
-                        match self.seat(peer) {
+                        let place = self.guests.as_ref().map(|guests| guests.place(peer));
+                        match place.transpose() {
                             Ok(seat) => {
                                 tasks.spawn(handler(Accepted { socket, peer, seat }));
                             }
-                            Err(over) => self.refuse(&socket, peer, over),
+                            Err(over) => {
+                                let (peer, limit) = (peer.address, over.code());
+                                tracing::debug!(%peer, limit, "connection refused");
+                                let is_plain = self.certificate.is_none();
+                                refuse(&socket, self.guests.as_ref(), is_plain);
+                            }
                         }
                         continue;
                     }
@@ -235,35 +221,8 @@ impl Listener {
     }
 }
 
-impl Listener {
-    fn seat(&self, peer: Peer) -> Result<Option<Seat>, Over> {
-        let address = (!peer.is_trusted()).then_some(peer.address);
-        let seat = match &self.guests {
-            None => return Ok(None),
-            Some(Guests::Publishers(limits)) => limits.publisher_connects(address),
-            Some(Guests::Lines(limits)) => limits.line_connects(address),
-            Some(Guests::Pages(limits)) => limits.page_connects(address),
-        };
-        seat.map(Some)
-    }
-
-    /// Says so in a word, if the kernel takes it, and hangs up.
-    fn refuse(&self, socket: &Socket, peer: Peer, over: Over) {
-        tracing::debug!(peer = %peer.address, limit = over.code(), "connection refused");
-        if self.certificate.is_none() {
-            let word = match &self.guests {
-                Some(Guests::Lines(_)) => FULL_OF_LINES,
-                Some(Guests::Pages(_) | Guests::Publishers(_)) | None => FULL,
-            };
-            // By the kernel itself: the runtime has not been told yet that there is room.
-            (&*SockRef::from(socket)).write_all(word).ok();
-            socket.finish().ok();
-        }
-    }
-}
-
 async fn serve_connection<S>(
-    (mut stream, tls): (Stream, Option<TlsAcceptor>),
+    (mut stream, mut place, tls): (Stream, Option<Place>, Option<TlsAcceptor>),
     mut service: Introduced<S>,
     tuning: Tuning,
     stop: CancellationToken,
@@ -275,7 +234,7 @@ async fn serve_connection<S>(
     if is_proxy || tls.is_some() {
         let proxies = is_proxy.then_some(&*service.proxies);
         // In a box, since each page would be larger for it for as long as it is there.
-        let prepared = Box::pin(prepare(stream, tls, service.peer, proxies));
+        let prepared = Box::pin(prepare(stream, tls, (service.peer, &mut place), proxies));
         let prepared = tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -289,6 +248,9 @@ async fn serve_connection<S>(
                 return;
             }
         };
+    }
+    if let Some(place) = place {
+        stream.holds(place);
     }
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -315,13 +277,20 @@ async fn serve_connection<S>(
 async fn prepare(
     stream: Stream,
     tls: Option<TlsAcceptor>,
-    mut peer: Peer,
+    (mut peer, place): (Peer, &mut Option<Place>),
     proxies: Option<&Proxies>,
 ) -> io::Result<(Stream, Peer)> {
-    if let Some(proxies) = proxies
-        && let Some(client) = preamble::read(stream.socket()).await?
-    {
-        peer = proxies.peer(client);
+    if let Some(proxies) = proxies {
+        peer = match preamble::read(stream.socket()).await? {
+            Some(client) => proxies.peer(client),
+            // It speaks for itself, or does not know: then what its client wrote is nobody's word.
+            None => peer.alone(),
+        };
+        let is_in = place.as_mut().map_or(Ok(()), |place| place.is_of(peer));
+        if let Err(over) = is_in {
+            refuse(stream.socket(), None, tls.is_none());
+            return Err(io::Error::other(over));
+        }
     }
     let stream = match tls {
         Some(tls) => stream.secured(&tls).await?,
@@ -447,9 +416,12 @@ mod tests {
         let proxy = "PROXY TCP4 10.0.0.9 127.0.0.1 4711 80\r\n";
         let peers = ["192.0.2.9", "10.0.0.9"];
         assert_eq!(told(behind, proxy, &["192.0.2.9", ""]).await, peers);
-        let unknown = "PROXY UNKNOWN\r\n";
-        let peers = ["192.0.2.9", "127.0.0.1"];
-        assert_eq!(told(behind, unknown, &["192.0.2.9", ""]).await, peers);
+        // Whoever it does not name cannot name itself.
+        let local = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+        for unknown in ["PROXY UNKNOWN\r\n", local] {
+            let peers = ["127.0.0.1"; 2];
+            assert_eq!(told(behind, unknown, &["192.0.2.9", ""]).await, peers);
+        }
         assert!(told(behind, "", &["192.0.2.9"]).await.is_empty());
     }
 }

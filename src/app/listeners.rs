@@ -91,6 +91,10 @@ impl Listeners {
         let pushes_in = |listener: Option<Listener>| {
             listener.map(|open| open.limited(Guests::Publishers(Arc::clone(limits))))
         };
+        let few_in = |listener: Option<Listener>| {
+            let few = Guests::few(limits, config.limits.reserve);
+            listener.map(|open| open.limited(few))
+        };
         let certificate = load(&config.tls)?;
         let secured = |name, listener: Option<Listener>| match &certificate {
             Some(shown) if config.tls.is_spoken(name) => listener.map(|open| open.secured(shown)),
@@ -107,8 +111,8 @@ impl Listeners {
                 TlsListener::Http,
                 pushes_in(behind(open("http", http.listen, push)?)),
             ),
-            web: open("web", config.web.listen, push)?,
-            admin: open("admin", config.admin.listen, push)?,
+            web: few_in(open("web", config.web.listen, push)?),
+            admin: few_in(open("admin", config.admin.listen, push)?),
             uid_socket: pages_in(open("uid_socket", config.uid_socket.listen, raw)?),
             text: open("text", config.text.listen, push)?
                 .map(|open| open.limited(Guests::Lines(Arc::clone(limits)))),

@@ -20,6 +20,8 @@ pub(super) struct Doors {
     /// Connections that push lines, which may be idle for ever.
     lines: Desk,
     polling: Count,
+    polling_of: Peers,
+    polling_per_peer: usize,
     per_peer: usize,
     /// Connections, as they are accepted; behind a proxy these are the proxy's.
     connections: Peers,
@@ -91,6 +93,8 @@ impl Doors {
             publishers: Desk::of(config.reserve / 2),
             lines: Desk::of(config.reserve / 4),
             polling: Count::of(config.polling_sessions),
+            polling_of: Peers::default(),
+            polling_per_peer: polling_share(config.polling_sessions),
             per_peer: config.connections_per_peer,
             connections: Peers::default(),
             sessions: Peers::default(),
@@ -127,11 +131,11 @@ impl Doors {
     pub(super) fn session(self: &Arc<Self>, peer: Option<Peer>, way: Way) -> Result<Stay, Over> {
         let polls = way == Way::Polling;
         if polls {
-            self.polling.enter(Limit::Polling)?;
+            self.polls(peer)?;
         }
         if let Err(over) = self.sessions.enter(peer, self.per_peer) {
             if polls {
-                self.polling.leave();
+                self.polls_no_more(peer);
             }
             return Err(over);
         }
@@ -143,11 +147,45 @@ impl Doors {
     }
 }
 
+/// One peer must not keep out all others that poll, and an office is one peer.
+const POLLING_SHARE: usize = 8;
+const SMALLEST_SHARE: usize = 64;
+
+fn polling_share(most: usize) -> usize {
+    match most {
+        0 => 0,
+        most => (most / POLLING_SHARE).max(SMALLEST_SHARE),
+    }
+}
+
+impl Doors {
+    fn polls(&self, peer: Option<Peer>) -> Result<(), Over> {
+        self.polling.enter(Limit::Polling)?;
+        let entered = self.polling_of.enter(peer, self.polling_per_peer);
+        entered.inspect_err(|_| self.polling.leave())
+    }
+
+    fn polls_no_more(&self, peer: Option<Peer>) {
+        self.polling.leave();
+        self.polling_of.leave(peer);
+    }
+}
+
+impl Seat {
+    /// It turns out whose it is.
+    pub(super) fn is_of(&mut self, peer: Option<Peer>) -> Result<(), Over> {
+        self.doors.connections.enter(peer, self.doors.per_peer)?;
+        let before = std::mem::replace(&mut self.peer, peer);
+        self.doors.connections.leave(before);
+        Ok(())
+    }
+}
+
 impl Stay {
     /// The session has been upgraded to a websocket.
     pub fn no_longer_polls(&self) {
         if self.polls.swap(false, Ordering::Relaxed) {
-            self.doors.polling.leave();
+            self.doors.polls_no_more(self.peer);
         }
     }
 }

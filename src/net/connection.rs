@@ -15,9 +15,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::limits::Seat;
 use crate::net::acknowledged::Account;
 use crate::net::first_line::{FirstLine, Step};
+use crate::net::guests::Place;
 use crate::net::socket::Socket;
 use below::Below;
 pub(crate) use heads::Asks;
@@ -51,7 +51,7 @@ struct Shared {
     is_closing: AtomicBool,
     account: Account,
     /// By which it counts against the limits.
-    seat: OnceLock<Seat>,
+    place: OnceLock<Place>,
     /// What is within TLS, where it is spoken.
     sealed: OnceLock<Box<Sealed>>,
 }
@@ -79,7 +79,7 @@ impl Stream {
                 heads: OnceLock::new(),
                 is_closing: AtomicBool::new(false),
                 account: Account::default(),
-                seat: OnceLock::new(),
+                place: OnceLock::new(),
                 sealed: OnceLock::new(),
             }),
             tls: None,
@@ -89,8 +89,8 @@ impl Stream {
     }
 
     /// Counts against the limits for as long as the connection is there.
-    pub(super) fn holds(&self, seat: Seat) {
-        self.shared.seat.set(seat).ok();
+    pub(super) fn holds(&self, place: Place) {
+        self.shared.place.set(place).ok();
     }
 
     /// Shakes hands: what is read and written from now on is within TLS. Whoever calls it bounds the

@@ -36,6 +36,14 @@ impl Peer {
     pub(super) fn is_trusted(self) -> bool {
         self.trusted
     }
+
+    /// The same without its word on others.
+    pub(super) fn alone(self) -> Self {
+        Self {
+            trusted: false,
+            ..self
+        }
+    }
 }
 
 impl Proxies {

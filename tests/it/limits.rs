@@ -25,8 +25,9 @@ pub(crate) fn limited(change: impl FnOnce(&mut Config)) -> Server {
 }
 
 /// What opens a session: by polling, and by websocket.
-const POLLS: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n";
-const UPGRADES: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n";
+pub(crate) const POLLS: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n";
+pub(crate) const UPGRADES: &str =
+    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n";
 
 /// Shakes hands on a connection of its own, which stays open with the answer.
 async fn shakes(address: SocketAddr, head: &str, lines: &str) -> (Http, Answer) {
@@ -39,7 +40,7 @@ async fn shakes(address: SocketAddr, head: &str, lines: &str) -> (Http, Answer) 
     (http, answer)
 }
 
-fn is_over(answer: &Answer, status: u16, code: &str) {
+pub(crate) fn is_over(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{}", answer.head);
     assert_eq!(answer.header("retry-after"), Some("5"));
     assert_eq!(answer.header("content-type"), Some("application/json"));

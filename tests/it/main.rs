@@ -41,6 +41,7 @@ mod keys_config;
 mod layers;
 mod limits;
 mod limits_of_pages;
+mod limits_of_places;
 mod login;
 mod login_errors;
 mod namespaces;

@@ -6,11 +6,11 @@ use campanile::config::load::{Sources, load};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::Server;
 use crate::harness::certificate::Pair;
 use crate::harness::http::Http;
 use crate::harness::line::Line;
 use crate::harness::page::{DIALECTS, Page};
+use crate::harness::{FREE, Server, eventually};
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 10.0.0.1 4711 80\r\n";
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0C\xC0\0\x02\x07\x0A\0\0\x01\x12\x67\0\x50";
@@ -98,6 +98,46 @@ async fn a_proxys_header_comes_before_the_handshake_of_tls() {
         let mut http = Http::over(line.expect("hands are shaken"));
         http.send(PUSH).await;
         assert_eq!(http.answer().await.text(), "offline");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_proxys_header_names_has_so_many_connections() {
+    let server = Server::start_with(|config| {
+        config.proxy.trusted = vec!["127.0.0.1".parse().expect("an address")];
+        config.proxy.protocol = true;
+        config.limits.exempt.clear();
+        config.limits.connections_per_peer = 2;
+        config.uid_socket.listen = FREE;
+    });
+    let request = b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n";
+    let other = b"PROXY TCP4 192.0.2.8 10.0.0.1 4711 80\r\n";
+    for address in [server.socketio(), server.uid_socket()] {
+        let asks = async |header: &[u8]| {
+            let mut http = Http::open(address).await;
+            http.send([header, request].concat()).await;
+            let answer = http.answer().await;
+            (http, answer)
+        };
+        let mut standing = Vec::new();
+        for header in [V1, V2] {
+            let mut http = Http::open(address).await;
+            http.send(header).await;
+            standing.push(http);
+        }
+        eventually("their places to be taken", async || {
+            let (mut http, answer) = asks(V1).await;
+            if answer.status != 503 {
+                return false;
+            }
+            assert_eq!(answer.header("retry-after"), Some("5"));
+            http.ends().await;
+            true
+        })
+        .await;
+        assert_eq!(asks(other).await.1.status, 400, "another peer");
+        drop(standing);
+        eventually("a place", async || asks(V2).await.1.status == 400).await;
     }
 }
 
