@@ -35,7 +35,7 @@ pub(crate) fn arriving(cuttings: &[Vec<&[u8]>; 3]) {
         let mut lengths = pieces.iter().map(|piece| piece.len()).cycle();
         let mut opcode = 1;
         while !rest.is_empty() {
-            let length = lengths.next().unwrap_or(1).min(rest.len());
+            let length = lengths.next().unwrap_or(1).clamp(1, rest.len());
             let (fragment, after) = rest.split_at(length);
             rest = after;
             let is_last = if rest.is_empty() { 0x80 } else { 0 };
@@ -63,16 +63,22 @@ fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
 /// Of the text messages of a websocket none is a connect with a long name.
 fn names_are_short(mut stream: &[u8]) {
     let (mut message, mut is_text) = (Vec::new(), false);
-    while let Some((first, mask, payload, after)) = frame(stream) {
+    while let Some((frame, after)) = frame(stream) {
         stream = after;
-        match first & 0x0F {
+        match frame.opcode {
             0 => {}
-            1 | 2 => (message, is_text) = (Vec::new(), first & 0x0F == 1),
+            1 | 2 => (message, is_text) = (Vec::new(), frame.opcode == 1),
             _ => continue,
         }
         // Without a mask it is none of a page, and ends the connection.
-        let Some(mask) = mask else { return };
-        message.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        let Some(mask) = frame.mask else { return };
+        message.extend(
+            frame
+                .payload
+                .iter()
+                .zip(mask.iter().cycle())
+                .map(|(b, m)| b ^ m),
+        );
         if is_text {
             name_is_short(&message);
         }
@@ -87,8 +93,16 @@ fn name_is_short(packet: &[u8]) {
     }
 }
 
-/// The first frame: how it begins, its mask, as much of its payload as is there, and what follows it.
-fn frame(stream: &[u8]) -> Option<(u8, Option<[u8; 4]>, &[u8], &[u8])> {
+/// A frame of a page.
+struct Sent<'a> {
+    opcode: u8,
+    mask: Option<[u8; 4]>,
+    /// As much of it as is there.
+    payload: &'a [u8],
+}
+
+/// The first frame, and what follows it.
+fn frame(stream: &[u8]) -> Option<(Sent<'_>, &[u8])> {
     let (first, second) = (*stream.first()?, *stream.get(1)?);
     let (length, rest) = match second & 0x7F {
         126 => {
@@ -109,7 +123,12 @@ fn frame(stream: &[u8]) -> Option<(u8, Option<[u8; 4]>, &[u8], &[u8])> {
     };
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     let (payload, after) = rest.split_at(length.min(rest.len()));
-    Some((first, mask, payload, after))
+    let sent = Sent {
+        opcode: first & 0x0F,
+        mask,
+        payload,
+    };
+    Some((sent, after))
 }
 
 fn mended(pieces: &[&[u8]]) -> Vec<u8> {
