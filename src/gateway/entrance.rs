@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use serde_json::Value;
 
 use crate::auth::{Admission, Admitted, Auth, Caller, Claim, Refused};
-use crate::limits::{Limits, Over, Stay, Way};
+use crate::limits::{Budget, Limits, Over, Stay, Way};
 use crate::metrics::{Limit, Metrics};
 use crate::net::Peer;
 use crate::uid::Uid;
@@ -44,6 +44,8 @@ pub(crate) struct Visitor {
     caller: Caller,
     pub(in crate::gateway) stay: Stay,
     refusals: AtomicUsize,
+    /// For what it says, however often it leaves and joins.
+    budget: Mutex<Budget>,
 }
 
 /// The verdict on a login.
@@ -120,6 +122,7 @@ impl Entrance {
             },
             stay,
             refusals: AtomicUsize::new(0),
+            budget: Mutex::new(self.limits.budget()),
         }))
     }
 
@@ -173,9 +176,11 @@ impl Entrance {
         if told.len() >= MAX_COMPLAINTS {
             told.retain(|_, at| !is_old(at));
         }
-        let is_due = told.get(&peer).is_none_or(is_old) && told.len() < MAX_COMPLAINTS;
+        // As the limits have it, or one network would fill all places, and silence everybody's.
+        let known = Limits::peer_address(peer);
+        let is_due = told.get(&known).is_none_or(is_old) && told.len() < MAX_COMPLAINTS;
         if is_due {
-            told.insert(peer, now);
+            told.insert(known, now);
         }
         drop(told);
         if is_due {
@@ -185,6 +190,13 @@ impl Entrance {
 }
 
 impl Visitor {
+    /// It says something. False when that is one thing too many.
+    pub(in crate::gateway) fn spends(&self) -> bool {
+        // Nothing that can panic runs under this lock.
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        budget.spend()
+    }
+
     /// The session goes on over a websocket.
     pub(in crate::gateway) fn no_longer_polls(&self) {
         self.stay.no_longer_polls();

@@ -238,6 +238,24 @@ async fn a_forged_header_is_no_way_around_a_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_network_whose_addresses_are_one_peer_is_told_of_as_one() {
+    let flags = [
+        "limits.handshakes_per_second=1",
+        r#"proxy.trusted=["127.0.0.2"]"#,
+    ];
+    let (mut process, town) = Town::apart(&flags).await;
+    let mut refused = 0;
+    for n in 0..100 {
+        let lines = format!("X-Forwarded-For: 2001:db8:1:2::{n:x}\r\n");
+        refused += usize::from(town.opens_from(2, &lines).await.0 == 429);
+    }
+    assert!(refused > 50, "{refused}");
+    let lines = process.lines_till_the_end().await;
+    let told = lines.iter().filter(|line| line.contains("refused;"));
+    assert!((1..=2).contains(&told.count()), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_who_opens_too_fast_is_refused_counted_and_told_of_once() {
     let (process, mut town) = Town::apart(&["limits.handshakes_per_second=2"]).await;
     let mut refused = 0;

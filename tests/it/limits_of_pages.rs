@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::chat::ChatServer;
 use crate::harness::line::Line;
-use crate::harness::page::{DIALECTS, Page};
+use crate::harness::page::{DIALECTS, EIO3_WEBSOCKET, EIO4_WEBSOCKET, Page};
 use crate::harness::raw::RawPage;
 use crate::harness::recovery::logs_in_with;
 use crate::harness::{eventually, within};
@@ -181,6 +181,32 @@ async fn a_page_that_says_too_much_is_told_and_shown_out() {
         let reason = page.is_closed_with(1008).await;
         assert_eq!(reason, "too many messages");
         assert_eq!(counted(&server, "events").await, before + 1.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_leaves_the_namespace_and_joins_it_again_may_not_say_more_for_it() {
+    for dialect in [EIO3_WEBSOCKET, EIO4_WEBSOCKET] {
+        let server = limited(|config| config.limits.events_per_second = 1);
+        let mut page = server.connect_by(dialect).await;
+        let few = [r#"42["login","alice"]"#; 11];
+        page.sends_together(&few).await;
+        assert!(page.is_heard().await, "{dialect:?}");
+        page.sends("41").await;
+        server.waits_until_offline("alice").await;
+        page.sends("40").await;
+        let joined = async {
+            while page
+                .next_packet()
+                .await
+                .is_some_and(|packet| !packet.starts_with("40"))
+            {}
+        };
+        within("the answer to the connect", joined).await;
+        page.sends_together(&few).await;
+        let told = next_of(&mut page, "limit").await;
+        assert_eq!(told["code"], "events", "{dialect:?}: {told}");
+        page.is_disconnected().await;
     }
 }
 

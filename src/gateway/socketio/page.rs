@@ -28,7 +28,6 @@ use crate::gateway::socketio::talk::{self, Heard, Refusal, Rest, Talk};
 use crate::gateway::socketio::wire::Wire;
 use crate::group::Group;
 use crate::hub::{Backlog, Hub, Session, Subscribed};
-use crate::limits::Budget;
 use crate::metrics::{self, Metrics, Reason};
 use crate::push::PushId;
 use crate::topic::{Subscription, TopicReader};
@@ -83,8 +82,6 @@ struct State {
     session: Option<Session>,
     /// While a login is being judged.
     asking: Option<Box<Asking>>,
-    /// For what it says.
-    budget: Budget,
     /// Groups that its claim puts it into; those of a later claim may be others.
     granted: Vec<Group>,
     /// It had everything up to this one when it logged in.
@@ -129,7 +126,6 @@ impl Page {
                 claim: claim.map(Box::new),
                 session: None,
                 asking: None,
-                budget: house.lobby.entrance.limits.budget(),
                 granted: Vec::new(),
                 began: newest,
                 standing: Standing::new(newest),

@@ -252,10 +252,7 @@ impl Page {
         if self.link.fate() != Fate::Free {
             return false;
         }
-        let may = self
-            .lock()
-            .as_mut()
-            .is_none_or(|state| state.budget.spend());
+        let may = self.visitor.spends();
         if !may {
             let over = self.house.lobby.entrance.limits.talks_too_much();
             alone(
