@@ -7,6 +7,7 @@ mod query;
 mod talk;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::chat::Chat;
 use crate::config;
@@ -82,6 +83,10 @@ impl Protocol for Talk {
 
     async fn progress(&mut self) -> Progress {
         Self::progress(self).await
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        Self::expires(self)
     }
 
     fn holds_outbox(&self) -> bool {

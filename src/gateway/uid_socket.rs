@@ -14,7 +14,7 @@ use crate::config;
 use crate::gateway::entrance::{self, Refusal, Verdict};
 use crate::gateway::websocket::{
     Asks, Close, Dialect, Handshake, Outbox, Progress, Protocol, Quarters, Received,
-    WebsocketEgress, until,
+    WebsocketEgress,
 };
 use crate::hub::{Backlog, Hub};
 use crate::metrics::{Gateway, Metrics, Reason};
@@ -171,21 +171,17 @@ impl Protocol for UidProtocol {
             presence: Some(presence),
             dialect,
             outbox,
-            expires,
             ..
         } = self
         else {
             return std::future::pending().await;
         };
-        tokio::select! {
-            biased;
-            () = until(*expires) => {
-                *expires = None;
-                outbox.close(Close::expired(&entrance::expired().to_string()));
-            }
-            () = presence.progress(dialect, outbox) => {}
-        }
+        presence.progress(dialect, outbox).await;
         Progress::default()
+    }
+
+    fn expires(&self) -> Option<Instant> {
+        self.expires
     }
 
     fn ends(&mut self, reason: Reason, arrived: Option<u64>) {

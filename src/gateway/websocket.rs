@@ -40,7 +40,7 @@ pub(crate) use drain::Drain;
 use outbox::Bounds;
 pub(crate) use outbox::{Close, Outbox, Waiting};
 use page::Page;
-pub(crate) use page::{Progress, Protocol, Received, Treatment, until};
+pub(crate) use page::{Progress, Protocol, Received, Treatment};
 pub(crate) use rooms::Member;
 pub use rooms::WebsocketEgress;
 

@@ -11,6 +11,7 @@ use crate::harness::raw::{Pusher, RawPage};
 use crate::harness::recovery::{logs_in_with, recovering_with, server_is_left};
 use crate::harness::{FREE, Server, eventually, within};
 use crate::jwt_login::{connect_as, next_of};
+use crate::stall::narrow_connection;
 
 fn guarded() -> Server {
     Server::start_with(|config| {
@@ -76,6 +77,23 @@ async fn a_page_that_reads_nothing_is_gone_all_the_same() {
         .await;
         drop(page);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nor_does_a_raw_websocket_stay_for_as_long_as_there_is_something_to_write_to_it() {
+    let server = guarded();
+    let tcp = narrow_connection(server.uid_socket()).await;
+    let (mut page, _) = RawPage::over(tcp, "").await;
+    page.says(&brief("alice", 2)).await;
+    eventually("the login", async || server.pages().await == 1).await;
+    // More than the kernel takes, and no more than may wait.
+    let content = "x".repeat(20_000);
+    for _ in 0..40 {
+        assert_eq!(server.push("alice", &content).await, "ok");
+    }
+    server_is_left(&server).await;
+    assert_eq!(closed(&server, "uid_socket", "expired").await, 1.0);
+    drop(page);
 }
 
 #[tokio::test(flavor = "multi_thread")]

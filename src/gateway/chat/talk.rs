@@ -14,10 +14,8 @@ use crate::chat::answer::{self, Reference};
 use crate::chat::request::{InvalidRequest, Order, Request};
 use crate::chat::{InFlight, JoinedGroups, SendError, Step, Stepped, UpToDatePage, Watching};
 use crate::gateway::chat::ChatSocket;
-use crate::gateway::entrance::{self, Refusal};
-use crate::gateway::websocket::{
-    Asks, Close, Member, Outbox, Progress, Waiting, text_frame, until,
-};
+use crate::gateway::entrance::Refusal;
+use crate::gateway::websocket::{Asks, Member, Outbox, Progress, Waiting, text_frame};
 use crate::hub::Session;
 use crate::record::RecordId;
 use crate::store::StoreError;
@@ -171,23 +169,13 @@ impl Talk {
         self.outbox.text(&answer::error(reference, fault));
     }
 
-    /// Goes on with what was begun; see [`Protocol::progress`](super::Protocol::progress).
-    pub(super) async fn progress(&mut self) -> Progress {
-        let expires = self.me.as_ref().and_then(|me| me.expires);
-        tokio::select! {
-            biased;
-            () = until(expires) => {
-                if let Some(me) = &mut self.me {
-                    me.expires = None;
-                }
-                self.outbox.close(Close::expired(&entrance::expired().to_string()));
-                Progress::default()
-            }
-            progress = self.go_on() => progress,
-        }
+    /// When the page's claim is good no longer.
+    pub(super) fn expires(&self) -> Option<Instant> {
+        self.me.as_ref()?.expires
     }
 
-    async fn go_on(&mut self) -> Progress {
+    /// Goes on with what was begun; see [`Protocol::progress`](super::Protocol::progress).
+    pub(super) async fn progress(&mut self) -> Progress {
         match &mut self.work {
             None => {
                 if self.is_ready() {

@@ -217,8 +217,13 @@ impl Outbox {
     }
 
     /// Whether the connection is to end.
-    pub(super) fn is_ending(&self) -> bool {
+    pub(crate) fn is_ending(&self) -> bool {
         self.lock().end.is_some()
+    }
+
+    /// What its end will be counted as.
+    pub(super) fn ends_as(&self) -> Option<Reason> {
+        self.lock().end.as_ref().map(|close| close.counts_as)
     }
 
     /// Lets [`Outbox::changed`] return at once.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tungstenite::protocol::frame::coding::CloseCode;
 
+use crate::gateway::entrance;
 use crate::gateway::websocket::drain::Turn;
 use crate::gateway::websocket::frame::{self, Decoder, FrameError, Limits, Message};
 use crate::gateway::websocket::outbox::{Close, Outbox, Waiting};
@@ -51,6 +52,11 @@ pub(crate) trait Protocol: Send + 'static {
     /// at any time.
     fn progress(&mut self) -> impl Future<Output = Progress> + Send {
         std::future::pending()
+    }
+
+    /// When the page's claim is good no longer.
+    fn expires(&self) -> Option<std::time::Instant> {
+        None
     }
 
     /// Whether what waits in the outbox has to go on waiting.
@@ -226,7 +232,12 @@ impl<P: Protocol> Page<P> {
                 outbox.close(Close::new(CloseCode::Away, "server is stopping"));
             }
             () = until(deadline.map(Instant::into_std)) => {
-                return Err(End::Broken(Reason::Stopped, "no time left for the goodbye"));
+                let counts_as = outbox.ends_as().unwrap_or(Reason::Stopped);
+                return Err(End::Broken(counts_as, "no time left for the goodbye"));
+            }
+            // Whatever is being written: who reads slowly must not stay for it.
+            () = until(protocol.expires()), if !leaves => {
+                outbox.close(Close::expired(&entrance::expired().to_string()));
             }
             ready = socket.writable(), if !written => ready.map_err(|_| broken("not writable"))?,
             Progress(frames) = protocol.progress(), if written => writing.extend(frames),
@@ -378,7 +389,7 @@ fn broken(what: &'static str) -> End {
 }
 
 /// Waits for a time that may never come.
-pub(crate) async fn until(deadline: Option<std::time::Instant>) {
+async fn until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
