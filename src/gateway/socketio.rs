@@ -131,6 +131,7 @@ impl SocketIoGateway {
             io: io.clone(),
             connections: Arc::clone(&connections),
             rooms: Arc::default(),
+            arriving: Arc::default(),
             push_to_sid: config.push_to_sid,
             metrics: metrics.clone(),
         };

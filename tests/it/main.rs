@@ -38,6 +38,7 @@ mod hostile;
 mod jwt_login;
 mod keys;
 mod keys_config;
+mod kicks;
 mod layers;
 mod limits;
 mod limits_of_pages;

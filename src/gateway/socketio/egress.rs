@@ -31,6 +31,8 @@ pub(super) struct SocketIoEgress {
     pub(super) connections: Arc<Connections>,
     /// The pages that hear what is live, as they stand in socketioxide's rooms too.
     pub(super) rooms: Arc<Rooms<Link>>,
+    /// Users' pages that still get what they missed, and hear nothing live.
+    pub(super) arriving: Arc<Rooms<Link>>,
     /// Whether an addressee may also be a socket's id.
     pub(super) push_to_sid: bool,
     pub(super) metrics: Metrics,
@@ -118,9 +120,16 @@ impl Egress for SocketIoEgress {
     }
 
     fn disconnect(&self, uid: &Uid) {
-        let mut links = Vec::new();
+        let mut links: Vec<Arc<Link>> = Vec::new();
         let pages = Audience::Users(std::slice::from_ref(uid));
-        self.rooms.each(pages, |link| links.push(Arc::clone(link)));
+        // In this order, as a page goes from the one to the other.
+        for rooms in [&self.arriving, &self.rooms] {
+            rooms.each(pages, |link| {
+                if !links.iter().any(|known| Arc::ptr_eq(known, link)) {
+                    links.push(Arc::clone(link));
+                }
+            });
+        }
         for link in links {
             self.say_goodbye(&link);
         }

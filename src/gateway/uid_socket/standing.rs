@@ -35,6 +35,8 @@ pub(super) struct Presence {
     recovers: bool,
     replayed: u64,
     standing: Standing,
+    /// By which it is found until it is live.
+    found: Option<Box<Member>>,
     /// Those that its claim puts it into.
     groups: Vec<(Group, Joined)>,
 }
@@ -69,6 +71,7 @@ impl Presence {
                 heard: None,
             };
             let mut presence = Self {
+                found: Some(Box::new(dialect.egress.expect(uid.clone(), outbox))),
                 session: dialect.hub.login(Some(uid)),
                 ledger,
                 began: beginning.after,
@@ -95,6 +98,9 @@ impl Presence {
 
     /// Goes on until something has changed. May be dropped and called again at any time.
     pub(super) async fn progress(&mut self, dialect: &UidSocket, outbox: &Arc<Outbox>) {
+        if outbox.is_ending() {
+            return std::future::pending().await;
+        }
         match &mut self.standing {
             Standing::Unpacking(unpacking) => {
                 let (parcels, reading) = &mut **unpacking;
@@ -141,7 +147,10 @@ impl Presence {
                 let enter = |room| dialect.egress.enter(room, outbox);
                 let _rooms = rooms.chain(groups).map(enter).collect();
                 self.standing = Standing::Live { _rooms };
+                self.found = None;
             }
+            // Who is sent away gets no more.
+            (Read::Lost, _) if outbox.is_ending() => {}
             (Read::Lost, _) => outbox.overrun(PushId(reading.at.0 + 1)),
             (Read::All | Read::More, _) => {}
         }

@@ -17,6 +17,8 @@ use crate::uid::Uid;
 #[derive(Debug)]
 pub struct WebsocketEgress {
     rooms: Arc<Rooms<Outbox>>,
+    /// Users' pages that still get what they missed, and hear nothing live.
+    arriving: Arc<Rooms<Outbox>>,
     metrics: Metrics,
 }
 
@@ -29,6 +31,7 @@ impl WebsocketEgress {
     pub fn new(metrics: Metrics) -> Self {
         Self {
             rooms: Arc::default(),
+            arriving: Arc::default(),
             metrics,
         }
     }
@@ -36,6 +39,11 @@ impl WebsocketEgress {
     /// Puts a page into a room.
     pub(crate) fn enter(&self, room: Room, outbox: &Arc<Outbox>) -> Member {
         self.rooms.enter(room, outbox)
+    }
+
+    /// Finds a page by its user that is in no room yet. Keep it until the page is.
+    pub(crate) fn expect(&self, uid: Uid, outbox: &Arc<Outbox>) -> Member {
+        self.arriving.enter(Room::User(uid), outbox)
     }
 }
 
@@ -56,11 +64,14 @@ impl Egress for WebsocketEgress {
 
     fn disconnect(&self, uid: &Uid) {
         let pages = Audience::Users(std::slice::from_ref(uid));
-        self.rooms.each(pages, |outbox| {
-            outbox.close(Close::new(
-                CloseCode::Policy,
-                "disconnected by the application",
-            ));
-        });
+        // In this order, as a page goes from the one to the other.
+        for rooms in [&self.arriving, &self.rooms] {
+            rooms.each(pages, |outbox| {
+                outbox.close(Close::new(
+                    CloseCode::Policy,
+                    "disconnected by the application",
+                ));
+            });
+        }
     }
 }

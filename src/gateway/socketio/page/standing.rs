@@ -9,11 +9,11 @@ use crate::auth::Admitted;
 use crate::gateway::entrance;
 use crate::gateway::ledger::End;
 use crate::gateway::parcels::{Parcels, Since};
-use crate::gateway::rooms::Room;
+use crate::gateway::rooms::{Member, Room};
 use crate::gateway::socketio::ascii::AsciiJson;
 use crate::gateway::socketio::claim::Login;
 use crate::gateway::socketio::egress::Place;
-use crate::gateway::socketio::link::Apart;
+use crate::gateway::socketio::link::{Apart, Link};
 use crate::gateway::socketio::newcomers::Newcomer;
 use crate::gateway::socketio::packet::Packet;
 use crate::gateway::socketio::page::admission::Tell;
@@ -110,6 +110,10 @@ impl Page {
             if let Err(over) = self.may_open(admitted.as_ref()) {
                 return Err((over, tell));
             }
+            // Before it is counted, so that whoever is told that it is there can send it away.
+            let uid = admitted.as_ref().map(|admitted| admitted.uid.clone());
+            let rooms = &self.house.egress.arriving;
+            let found = uid.map(|uid| rooms.enter(Room::User(uid), &self.link));
             let (answer, parcels) = self.begin(state, (login, admitted), socket, still);
             tell.begun(socket, &answer);
             let read = match parcels {
@@ -117,14 +121,14 @@ impl Page {
                 Some(_) => Read::More,
                 None => self.read(state, socket, still),
             };
-            Ok((parcels, read))
+            Ok((parcels, read, found))
         });
         if let (Ok(_), Some(_)) = (&begun, expires) {
             let until = entrance::deadline(expires);
             self.house.expiries.set(self.link.sid, until, self);
         }
         drop(guard);
-        let (parcels, read) = match begun {
+        let (parcels, read, found) = match begun {
             Ok(begun) => begun,
             Err((over, tell)) => {
                 self.is_refused(socket, &over.into(), tell);
@@ -134,7 +138,7 @@ impl Page {
         self.house.newcomers.remove(self.link.sid);
         self.house.announcer.greet(socket);
         // For nearly every page that was all.
-        (read == Read::More).then(|| self.read_on(parcels))
+        (read == Read::More).then(|| self.read_on(parcels, found))
     }
 
     /// Whether the user may have one more page.
@@ -249,10 +253,12 @@ impl Page {
         }
     }
 
-    /// Hands the page the rest of what it has missed, as fast as it takes it.
-    fn read_on(self: &Arc<Self>, parcels: Option<Parcels>) -> Rest {
+    /// Hands the page the rest of what it has missed, as fast as it takes it. Until it is live it is
+    /// `found` by its user.
+    fn read_on(self: &Arc<Self>, parcels: Option<Parcels>, found: Option<Member<Link>>) -> Rest {
         let page = Arc::clone(self);
         Box::pin(async move {
+            let _found = found;
             if let Some(mut parcels) = parcels {
                 while parcels.fetch().await && page.unpacks(&mut parcels) {
                     tokio::time::sleep(BREATH).await;
