@@ -280,9 +280,11 @@ impl Levels {
         level("sessions", "Pages that are logged in", None, self.sessions);
         let log = "Pushes that a page which comes back can still get";
         level("log_messages", log, None, self.log_messages);
+        let log = "Memory of the pushes that a page which comes back can still get";
         level("log", log, bytes(), self.log_bytes);
         let backlog = "Pushes that wait for users who are away";
         level("backlog_messages", backlog, None, self.backlog_messages);
+        let backlog = "Size of the pushes that wait for users who are away";
         level("backlog", backlog, bytes(), self.backlog_bytes);
         registry
     }

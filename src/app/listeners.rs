@@ -174,7 +174,10 @@ impl Addresses {
                 "chat" => &chat_logins,
                 "udp" => asks_of_packets(config),
                 "http" | "text" => pushes,
-                "web" => "",
+                "web" => "its form pushes for pages of this machine",
+                "admin" if config.api.has_keys() && !address.ip().is_loopback() => {
+                    "figures take a key"
+                }
                 _ => none,
             };
             let tls = match listener {

@@ -10,6 +10,7 @@ use crate::config::{AuthMode, Config};
 
 pub(super) fn log(open: &Addresses, config: &Config) {
     warn_of_strangers(open, config);
+    warn_of_settings_without_effect(config);
     warn_of_other_sites(open, config);
     warn_of_the_way_to_the_issuer(config);
 }
@@ -36,6 +37,24 @@ fn warn_of_strangers(open: &Addresses, config: &Config) {
                 "{listener}.listen is not a loopback address: whoever reaches it can {what}"
             );
         }
+    }
+}
+
+/// Who has made keys and forgotten the mode has a server that asks nobody.
+fn warn_of_settings_without_effect(config: &Config) {
+    let auth = &config.auth;
+    let settings = [
+        ("auth.secret", auth.secret.is_empty()),
+        ("auth.jwt_keys", auth.jwt_keys.is_empty()),
+        ("auth.jwks_url", auth.jwks_url.is_empty()),
+        ("auth.webhook_url", auth.webhook_url.is_empty()),
+    ];
+    let set = settings.iter().find(|(_, is_empty)| !is_empty);
+    if let (AuthMode::Open, Some((key, _))) = (auth.mode, set) {
+        tracing::warn!(
+            "{key} is of no effect, since auth.mode is open: any page may be any user; set auth.mode to \
+             signed, jwt or webhook"
+        );
     }
 }
 

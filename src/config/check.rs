@@ -1,6 +1,7 @@
 //! Values that are well-formed but contradict each other or make no sense.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Uri};
@@ -114,6 +115,14 @@ impl Config {
             pages != pushes || pages.as_os_str().is_empty(),
             "http.unix",
             "is the path of socketio.unix too; each needs its own",
+        )?;
+        let is_path = |path: &PathBuf| !path.as_os_str().is_empty();
+        let mut ports = self.listeners().into_iter();
+        let is_on = ports.any(|(_, port)| port.is_some()) || is_path(pages) || is_path(pushes);
+        require(
+            is_on,
+            "socketio.listen",
+            "is empty, and so is every other listener: there is nothing to serve",
         )?;
         let (has_cert, has_key) = (self.tls.is_on(), !self.tls.key.as_os_str().is_empty());
         require(

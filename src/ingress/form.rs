@@ -158,7 +158,9 @@ impl Form {
             Err(fault) => {
                 tracing::debug!(%fault, "push refused");
                 self.publisher.note(Reply::Fail);
-                word_response(Reply::Fail)
+                let mut response = word_response(Reply::Fail);
+                response.headers_mut().insert(REASON, reason(&fault));
+                response
             }
         }
     }
@@ -205,10 +207,13 @@ fn word_response(reply: Reply) -> Response {
         let bearer = HeaderValue::from_static("Bearer");
         headers.insert(header::WWW_AUTHENTICATE, bearer);
     }
-    let why = HeaderValue::from_str(&why).expect("the reasons are ASCII");
-    headers.insert(REASON, why);
+    headers.insert(REASON, reason(&why));
     *response.status_mut() = status;
     response
+}
+
+fn reason(why: &impl ToString) -> HeaderValue {
+    HeaderValue::from_str(&why.to_string()).expect("the reasons are ASCII")
 }
 
 fn text_response(text: &'static str) -> Response {

@@ -249,6 +249,8 @@ async fn what_has_waited_for_too_long_comes_no_more_and_is_tidied_up() {
     let mut page = comes(&server, EIO4_WEBSOCKET, "alice").await;
     page.receives("new").await;
     server.nothing_else_comes_to([&mut page]).await;
+    page.leaves().await;
+    server.stops().await;
     // A server tidies up when it starts.
     let next = Server::open_with(|config| {
         config.store.url = url_in(&folder).as_str().into();

@@ -24,6 +24,7 @@ async fn what_an_earlier_server_kept_comes_at_the_first_login_after_it() {
         let window = Duration::from_secs(window);
         let (server, folder) = keeping(|config| config.recovery.window = window).await;
         assert_eq!(keep(&server, "alice", "one").await, "offline");
+        server.stops().await;
         let next = Server::open_with(|config| {
             config.store.url = url_in(&folder).as_str().into();
             config.recovery.window = window;
@@ -229,6 +230,7 @@ async fn a_page_that_is_cut_while_it_gets_what_waited_gets_the_rest_and_confirms
     for content in ["one", "two"] {
         assert_eq!(keep(&earlier, "alice", content).await, "offline");
     }
+    earlier.stops().await;
     let server = Server::open_with(|config| {
         config.store.url = url_in(&folder).as_str().into();
         config.recovery.window = Duration::from_secs(120);

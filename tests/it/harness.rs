@@ -24,6 +24,8 @@ use std::time::Duration;
 use campanile::app::{Addresses, App};
 use campanile::config::Config;
 use futures_util::FutureExt as _;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use http::{Answer, Http};
 use page::{Dialect, EIO4_WEBSOCKET, Page};
@@ -59,10 +61,11 @@ pub(crate) async fn eventually<F: Future<Output = bool>>(
     .await;
 }
 
-/// A server in this process. It ends with the test's runtime.
+/// A server in this process. It ends with the test's runtime, unless it is told to before.
 #[derive(Debug)]
 pub(crate) struct Server {
     addrs: Addresses,
+    running: Option<(CancellationToken, JoinHandle<()>)>,
 }
 
 impl Server {
@@ -95,13 +98,32 @@ impl Server {
         let app = App::bind(config).await;
         let app = app.expect("a free port, and the store, can be opened");
         let addrs = app.addrs();
-        tokio::spawn(app.run(std::future::pending()));
-        Self { addrs }
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        let running = tokio::spawn(async move {
+            app.run(stopped).await.expect("it ends in order");
+        });
+        Self {
+            addrs,
+            running: Some((stop, running)),
+        }
     }
 
     /// A server that somebody else runs.
     pub(crate) fn at(addrs: Addresses) -> Self {
-        Self { addrs }
+        Self {
+            addrs,
+            running: None,
+        }
+    }
+
+    /// Stops it in order: its store is free for another.
+    pub(crate) async fn stops(self) {
+        let (stop, running) = self.running.expect("it is ours");
+        stop.cancel();
+        within("the end of the server", running)
+            .await
+            .expect("it ends in order");
     }
 
     /// What is open, and where.

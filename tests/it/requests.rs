@@ -219,3 +219,21 @@ async fn a_head_without_end_is_refused() {
     // The refusal is lost where the kernel answers unread bytes by a reset.
     assert!(refused.is_none_or(|answer| answer.status == 431 || answer.status == 400));
 }
+
+#[tokio::test]
+async fn what_fails_says_why_in_a_header() {
+    let server = Server::start();
+    for (query, why) in [
+        ("to=alice&content=hi", "`type`"),
+        ("type=publish&to=alice&content[]=hi", "`content`"),
+        ("type=publish&to[]=&content=hi", "`to`"),
+    ] {
+        let answer = server.get(query).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "fail"));
+        let reason = answer.header("x-campanile-reason").expect("it says why");
+        assert!(reason.contains(why), "{query}: {reason}");
+    }
+    let answer = server.get("type=publish&to=alice&content=hi").await;
+    assert_eq!(answer.text(), "offline");
+    assert_eq!(answer.header("x-campanile-reason"), None);
+}

@@ -160,3 +160,24 @@ async fn a_file_is_the_store_of_one_server_at_a_time() {
     let mut next = Process::start("127.0.0.1:0", "127.0.0.1:0", &[&store]).await;
     assert_eq!(next.faults_till_the_end().await, [""; 0]);
 }
+
+#[tokio::test]
+async fn settings_of_a_mode_that_is_not_on_are_warned_of() {
+    let secret = "auth.secret=0123456789abcdef";
+    let logged = logged_at_the_start(&[secret]).await;
+    assert!(logged.contains("auth.secret is of no effect"), "{logged}");
+    assert!(!logged.contains("0123456789"), "{logged}");
+    let logged = logged_at_the_start(&[secret, "auth.mode=signed"]).await;
+    assert!(!logged.contains("of no effect"), "{logged}");
+}
+
+#[tokio::test]
+async fn a_server_without_a_listener_does_not_start() {
+    let off = ["socketio", "http", "web", "admin"].map(|name| format!("{name}.listen="));
+    let arguments: Vec<&str> = off.iter().flat_map(|off| ["--set", off]).collect();
+    let ended = output_of(campanile(&[&["serve"], &arguments[..]].concat())).await;
+    assert_eq!(ended.status.code(), Some(1));
+    let said = String::from_utf8(ended.stderr).expect("it is text");
+    let is_named = said.contains("socketio.listen") && said.contains("every other listener");
+    assert!(is_named, "{said}");
+}

@@ -41,10 +41,10 @@ pub(super) struct Parameters {
     store: Option<PhpValue>,
 }
 
-/// Why a request is answered `fail`. Named in the debug log, never sent.
+/// Why a request is answered `fail`. Told by a header: the body is the original's.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
-    #[error("`type` is not `publish`")]
+    #[error("`type` is not `publish`, or the body is not what its content type says")]
     NotPublish,
     #[error("`content` is a list or an object; it has to be a text (encode it as JSON yourself)")]
     ContentNotText,

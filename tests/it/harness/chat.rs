@@ -70,7 +70,7 @@ impl ChatServer {
             app.run(stopped).await.expect("it ends in order");
         });
         Self {
-            server: Server { addrs },
+            server: Server::at(addrs),
             config,
             folder,
             stop,
