@@ -229,7 +229,8 @@ async function refreshOnline() {
   try {
     const response = await fetch('online.json', { cache: 'no-store' });
     if (response.ok) online = await response.json();
-    if (state === 'missing' && online) showNumbers(online.users, online.pages);
+    // The count that a page is sent at its login is the last that was told to all: it is not in it yet.
+    if (online) showNumbers(online.users, online.pages);
     showOnline();
   } catch { /* the server is away; the connection state says so, and the next count asks again */ }
   asking = false;

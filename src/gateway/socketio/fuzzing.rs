@@ -266,6 +266,7 @@ pub(crate) fn answered(text: &str) {
                 id: PushId(id),
                 parcel: PushId::default(),
                 length: packet.len(),
+                is_early: false,
             });
         }
         assert!(enter(&payload, &ledger), "all that was entered has left");
