@@ -629,7 +629,7 @@ test('README.zh.md has the same sections, lists, tables and figures as README.md
 test('each README links to the other, and every link into the repository leads somewhere', async () => {
   assert.ok(ENGLISH.includes('](README.zh.md)') && CHINESE.includes('[English](README.md)'));
   for (const text of [ENGLISH, CHINESE]) {
-    const anchors = text.match(/^#+ .*$/gm).map((line) => line.replace(/^#+ /, '#').toLowerCase().replaceAll(' ', '-'));
+    const anchors = text.match(/^#+ .*$/gm).map((line) => line.replace(/^#+ /, '#').toLowerCase().replace(/[,.:]/g, '').replaceAll(' ', '-'));
     for (const [, target] of text.matchAll(/\]\(([^)]+)\)/g)) {
       if (target.startsWith('#')) assert.ok(anchors.includes(target), `a heading for ${target}`);
       else if (!target.includes('://')) await stat(path.join(REPOSITORY, target));
