@@ -11,7 +11,9 @@ const quick = process.argv.includes('--quick');
 const check = process.argv.includes('--check');
 const pages = quick ? 3000 : 12_000;
 const lines = quick ? 1_000_000 : 3_000_000;
-const LEAST_LINES = 3 * 95_000;
+// Three times that is held here; in CI half of it, since the same machine is twice as fast at one hour as at
+// another, and what took more than that would be found all the same.
+const LEAST_LINES = (quick ? 1.5 : 3) * 95_000;
 
 let missed = false;
 function budget(what, value, fine, unit) {

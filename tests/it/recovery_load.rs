@@ -142,7 +142,7 @@ async fn a_thousand_pages_that_stop_reading_are_cut_and_take_no_more_than_their_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_for_everyone_reaches_each_page_whole_whether_it_was_cut_or_not() {
-    const PUSHES: usize = 5000;
+    const PUSHES: usize = 3000;
     const HEALTHY: usize = 50;
     // They do not read while it lasts, and it is more than waits for them.
     const LATE: usize = 8;
