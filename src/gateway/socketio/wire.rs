@@ -10,14 +10,17 @@ use crate::net::{Connection, Tap};
 /// How every packet begins that carries a message.
 pub(super) const MESSAGE: &[u8] = br#"42["new_msg","#;
 
+/// How often it is looked whether a connection that is ending has ended.
+const LOOKS: usize = 10_000;
+
 /// One websocket, from its handshake on.
 #[derive(Debug)]
 pub(super) struct Wire {
     connection: Connection,
     arriving: Mutex<WebsocketMender>,
     leaving: Mutex<Leaving>,
-    /// How many bytes had arrived when the connection ended.
-    end: OnceLock<u64>,
+    /// How many bytes had arrived when the connection ended, if that could be told.
+    end: OnceLock<Option<u64>>,
 }
 
 /// What is written, and into whose ledger it is entered.
@@ -98,17 +101,29 @@ impl Wire {
     /// How many bytes have arrived at the page's kernel; `None` where it cannot be told.
     pub(super) fn arrived(&self) -> Option<u64> {
         if let Some(end) = self.end.get() {
-            return Some(*end);
+            return *end;
         }
         // Not under the lock: the connection may end while it is asked, and `ended` takes it.
         let written = self.leaving().frames.written;
-        let arrived = self.arrived_of(written);
-        arrived.or_else(|| self.end.get().copied())
+        if let Some(missing) = self.connection.unacknowledged() {
+            return Some(written.saturating_sub(missing));
+        }
+        if self.is_open() {
+            return None;
+        }
+        self.arrived_till_its_end()
     }
 
-    fn arrived_of(&self, written: u64) -> Option<u64> {
-        let missing = self.connection.unacknowledged()?;
-        Some(written.saturating_sub(missing))
+    /// The connection is ending in this very moment, on another thread: that looks how much has
+    /// arrived, and needs nothing that we hold. One that had ended before it was watched never tells.
+    fn arrived_till_its_end(&self) -> Option<u64> {
+        for _ in 0..LOOKS {
+            if let Some(end) = self.end.get() {
+                return *end;
+            }
+            std::thread::yield_now();
+        }
+        None
     }
 }
 
@@ -140,7 +155,8 @@ impl Tap for Wire {
             Written::Heartbeat => leaving.heartbeat(),
         });
         if leaving.is_long() {
-            leaving.arrived(self.arrived_of(frames.written));
+            let missing = self.connection.unacknowledged();
+            leaving.arrived(missing.map(|missing| frames.written.saturating_sub(missing)));
         }
         drop(leaving);
         drop(guard);
@@ -154,9 +170,8 @@ impl Tap for Wire {
     fn ended(&self, unacknowledged: &dyn Fn() -> Option<u64>) {
         // In this order: what is written in between must not count as arrived.
         let written = self.leaving().frames.written;
-        if let Some(missing) = unacknowledged() {
-            self.end.get_or_init(|| written.saturating_sub(missing));
-        }
+        let arrived = unacknowledged().map(|missing| written.saturating_sub(missing));
+        self.end.get_or_init(|| arrived);
     }
 }
 
@@ -326,7 +341,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_ends_while_it_is_asked_what_has_arrived_holds_nobody_up()
+    async fn a_connection_that_ends_while_it_is_asked_what_has_arrived_tells_it_and_holds_nobody_up()
     -> io::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -337,15 +352,16 @@ mod tests {
             wire.watch();
             let (done, is_done) = mpsc::sync_channel(1);
             let asked = std::thread::spawn(move || {
-                while wire.is_open() {
-                    wire.arrived();
+                let mut is_told = true;
+                while is_told && wire.is_open() {
+                    is_told &= wire.arrived() == Some(0);
                 }
-                done.send(()).ok();
+                done.send(is_told && wire.arrived() == Some(0)).ok();
             });
             std::thread::yield_now();
             drop(stream);
             let end = is_done.recv_timeout(Duration::from_secs(10));
-            end.expect("not held up");
+            assert!(end.expect("not held up"), "it cannot be told");
             asked.join().expect("no panic");
             drop(page);
         }
